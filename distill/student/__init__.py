@@ -1,0 +1,1 @@
+"""The small model: encoding rows to tensors, LoRA, training and answering."""
