@@ -4,6 +4,7 @@ Holds defaults, help and bounds, and refuses to read anything: `options.py` turn
 click options, and the steps take the filled-in object.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -61,7 +62,9 @@ class GenerateConfig:
         3, "Answers that vote where none was asked for by construction.", at_least=1, at_most=25
     )
     min_agreement: float = knob(0.66, "Share of the votes an answer needs.", at_least=0, at_most=1)
-    agreement: bool = knob(True, "Ask the best prompt whether it agrees with the label written for.")
+    agreement: Literal["auto", "on", "off"] = knob(
+        "auto", "Must the best prompt agree with the label written for? auto: where it reads well enough."
+    )
     temperature: float = knob(1.0, "Sampling temperature for writing inputs.", at_least=0, at_most=2)
     vote_temperature: float = knob(0.7, "Sampling temperature of answers that vote.", at_least=0, at_most=2)
     min_chars: int = knob(8, "Shortest input kept, in characters.", at_least=0)
@@ -123,3 +126,9 @@ class CompareConfig:
         None, "What the student's machine costs; without it student cost reads 'unknown'.", at_least=0
     )
     compare_seed: int = knob(0, "Seed of the bootstrap.", at_least=0)
+
+
+def plain(config: Any) -> dict[str, Any]:
+    """The config as JSON values, a line a field, as run.json holds it."""
+    values = dataclasses.asdict(config)
+    return {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}

@@ -124,7 +124,7 @@ KEEP = Verdict(keep=True)
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """An input and answer on their way to becoming a pair. `asked` is the answer that was to be written for."""
+    """An input and answer on their way to becoming a pair; `asked` is the answer it was written for."""
 
     index: int
     input: str
@@ -138,7 +138,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One training example. `messages` is what the student is shown, the last one the user's; `answer` is the target."""
+    """One training example: what the student is shown (the last message is the user's) and its target."""
 
     id: str
     messages: tuple[Message, ...]

@@ -84,7 +84,7 @@ def repair(path: Path) -> int:
 
 
 class Appender:
-    """An append-only JSONL file, repaired on open. `append` returns once the line is in the kernel's hands."""
+    """An append-only JSONL file, repaired on open. `append` returns once the kernel has the line."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ import msgspec
 
 from distill.errors import RunLocked, UsageError
 from distill.store import jsonl
+from distill.types import Split
 
 Step = Literal["explore", "generate", "finetune", "compare"]
 STEPS: tuple[Step, ...] = ("explore", "generate", "finetune", "compare")
@@ -57,7 +58,9 @@ class Run:
         self.probes = root / "1-explore" / "probes.jsonl"
         self.candidates = root / "2-generate" / "candidates.jsonl"
         self.pairs = root / "2-generate" / "pairs.jsonl"
-        self.splits = {name: root / "2-generate" / f"{name}.jsonl" for name in ("train", "valid", "test")}
+        self.splits: dict[Split, Path] = {
+            name: root / "2-generate" / f"{name}.jsonl" for name in ("train", "valid", "test")
+        }
         self.adapter = root / "3-finetune" / "adapter"
         self.metrics = root / "3-finetune" / "metrics.jsonl"
         self.loss_plot = root / "3-finetune" / "loss.png"

@@ -1,0 +1,204 @@
+"""A task put into words: what a teacher is asked and what a student is shown. Pure; it sends nothing.
+
+The menu of prompts a teacher is tried with stands here. A prompt is known by its name everywhere: in
+`task.toml`, in `1-explore/` and in the report.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from distill import prompts
+from distill.errors import UsageError
+from distill.types import Example, Message, Request, Task
+
+
+class PromptSpec(msgspec.Struct, frozen=True):
+    """One way to ask: a template, examples per label and their order, and whether the format is enforced."""
+
+    name: str
+    template: str
+    shots: int = 0
+    is_reversed: bool = False
+    strict: bool = False
+
+
+def _few(name: str, template: str) -> list[PromptSpec]:
+    """1 to 3 examples a label, in two orders: small teachers lean to the label they saw last."""
+    return [
+        PromptSpec(f"{name}-{shots}{suffix}", template, shots, is_reversed)
+        for shots in (1, 2, 3)
+        for suffix, is_reversed in (("", False), ("-reversed", True))
+    ]
+
+
+MENU = (
+    PromptSpec("zero-shot", "answer"),
+    PromptSpec("described", "answer-described"),
+    PromptSpec("format-strict", "answer", shots=1, strict=True),
+    *_few("few-shot", "answer"),
+    *_few("bare", "bare"),
+    *_few("cued", "cued"),
+)
+"""zero-shot and few-shot give the instruction as system message; described adds what each label means;
+format-strict holds the answer to its JSON schema; bare shows examples alone; cued names input and answer."""
+
+
+def prompt_names(task: Task) -> tuple[str, ...]:
+    """The prompts worth trying on `task`: without examples the few-shot ones would repeat zero-shot."""
+    most = max((len(group) for group in shot_groups(task, ())), default=0)
+    return tuple(spec.name for spec in MENU if spec.shots <= most or (spec.strict and most == 0))
+
+
+def find_prompt(name: str) -> PromptSpec:
+    """The prompt of that name. Raises UsageError naming those there are."""
+    for spec in MENU:
+        if spec.name == name:
+            return spec
+    known = ", ".join(spec.name for spec in MENU)
+    raise UsageError(f"there is no prompt '{name}'", where="task.toml, [prompt]", hint=f"known: {known}")
+
+
+def default_prompt(task: Task) -> str:
+    """The measured prompt of the task, else the fullest few-shot its examples allow."""
+    if task.prompt is not None:
+        return find_prompt(task.prompt.name).name
+    most = max((len(group) for group in shot_groups(task, ())), default=0)
+    return f"few-shot-{min(most, 3)}" if most else "zero-shot"
+
+
+def answer_request(
+    task: Task,
+    prompt: str,
+    input: str,
+    *,
+    max_tokens: int,
+    temperature: float = 0.0,
+    shots: Sequence[Example] = (),
+    rotation: int = 0,
+) -> Request:
+    """Ask the teacher to answer `input` with the prompt of that name.
+
+    `shots` are gold examples that come before the task's own; `rotation` turns the order in which the
+    examples are shown, so that several samples do not share one order's bias.
+    """
+    spec = find_prompt(prompt)
+    holes = {
+        "instruction": task.instruction,
+        "described": described(task),
+        "format": format_line(task),
+        "noun": task.input_noun[:1].upper() + task.input_noun[1:],
+        "cue": task.name.replace("-", " ").replace("_", " ").capitalize(),
+    }
+    *system, asked = prompts.render(spec.template, **holes, input=input)
+    shown = examples_shown(task, spec.shots, shots, rotation, leave_out=input)
+    turns: list[Message] = []
+    for example in reversed(shown) if spec.is_reversed else shown:
+        turns.append(prompts.render(spec.template, **holes, input=example.input)[-1])
+        turns.append(Message("assistant", example.output))
+    return Request(
+        messages=(*system, *turns, asked),
+        temperature=temperature,
+        max_tokens=max_tokens,
+        response_format=response_format(task) if spec.strict else None,
+    )
+
+
+def examples_shown(
+    task: Task, per_label: int, shots: Sequence[Example], rotation: int = 0, *, leave_out: str = ""
+) -> list[Example]:
+    """`per_label` examples of each answer, interleaved; never the input: it would give the answer away."""
+    groups = [
+        [example for example in group if example.input != leave_out][:per_label]
+        for group in shot_groups(task, shots)
+    ]
+    shown = [example for row in itertools.zip_longest(*groups) for example in row if example is not None]
+    turn = rotation % len(shown) if shown else 0
+    return shown[turn:] + shown[:turn]
+
+
+def shot_groups(task: Task, shots: Sequence[Example]) -> list[list[Example]]:
+    """The examples there are, one group a label; tasks without labels have one group."""
+    own = [Example(text, label.name) for label in task.labels for text in label.examples] + list(
+        task.examples
+    )
+    known = [*shots, *own]
+    if not task.labels:
+        return [known] if known else []
+    return [[example for example in known if example.output == name] for name in task.label_names]
+
+
+def described(task: Task) -> str:
+    """The labels or fields with their descriptions, a line each."""
+    parts = [(label.name, label.description) for label in task.labels]
+    parts += [(field.name, field.description) for field in task.fields]
+    return "\n".join(f"{name}: {text}" for name, text in parts if text)
+
+
+def format_line(task: Task) -> str:
+    """What the answer must look like, in a sentence."""
+    if task.kind == "label":
+        return f"Answer with one of: {', '.join(task.label_names)}."
+    if task.kind == "json":
+        keys = ", ".join(f'"{field.name}"' for field in task.fields)
+        return f"Answer with one JSON object with the keys {keys}."
+    return ""
+
+
+def response_format(task: Task) -> dict[str, Any] | None:
+    """The answer's JSON schema, as OpenAI's `response_format` takes it; None for free text."""
+    if task.kind == "text":
+        return None
+    if task.kind == "label":
+        properties: dict[str, Any] = {"label": {"type": "string", "enum": list(task.label_names)}}
+    else:
+        properties = {
+            field.name: {"type": field.type, **({"enum": list(field.choices)} if field.choices else {})}
+            for field in task.fields
+        }
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
+
+
+def write_request(
+    task: Task,
+    asked: str | None,
+    attributes: Mapping[str, str],
+    *,
+    temperature: float,
+    seed: int,
+    max_tokens: int,
+    shots: Sequence[Example] = (),
+) -> Request:
+    """Ask the teacher to write one input, for the label `asked` (None: any) and with these attributes.
+
+    Writing for a label is a far stronger skill of a small teacher than reading one: the label is right
+    by construction.
+    """
+    label = next((label for label in task.labels if label.name == asked), None)
+    groups = shot_groups(task, shots)
+    shown = (
+        groups[task.label_names.index(asked)] if asked is not None else [e for group in groups for e in group]
+    )
+    turn = seed % len(shown) if shown else 0
+    rendered = prompts.render(
+        "write-input",
+        noun=task.input_noun,
+        instruction=task.instruction,
+        meaning=f"{label.name}: {label.description}" if label and label.description else (asked or ""),
+        attributes="\n".join(f"{name}: {value}" for name, value in attributes.items()),
+        examples="\n".join(f"- {example.input}" for example in (shown[turn:] + shown[:turn])[:3]),
+    )
+    return Request(messages=rendered, temperature=temperature, max_tokens=max_tokens, seed=seed)
+
+
+def student_messages(task: Task, input: str) -> tuple[Message, ...]:
+    """What the student is shown: the instruction, the format and the input, no examples."""
+    return prompts.render("student", instruction=task.instruction, format=format_line(task), input=input)

@@ -1,0 +1,189 @@
+"""The commands. Bodies open the parts, hand them to a step and show what it left; all else is below.
+
+It refuses to import anything heavy before a command runs: `distill --help` must stay instant.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from distill import __version__
+from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, TeacherConfig
+from distill.errors import DistillError, GateFailed, Interrupted
+from distill.options import options
+
+
+class Context:
+    """What the global flags say; opens the run and the console on demand."""
+
+    def __init__(self, run_name: str | None, runs_dir: Path, as_json: bool, quiet: bool, debug: bool) -> None:
+        self.run_name, self.runs_dir, self.debug = run_name, runs_dir, debug
+        self.as_json, self.quiet = as_json, quiet
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--run", "run_name", metavar="NAME", help="The run to work on; default the last one used.")
+@click.option(
+    "--runs-dir",
+    type=click.Path(path_type=Path),
+    default=Path("runs"),
+    show_default=True,
+    help="Where runs lie.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of tables.")
+@click.option("-q", "--quiet", is_flag=True, help="Only results and errors.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="distill")
+@click.pass_context
+def cli(
+    context: click.Context, run_name: str | None, runs_dir: Path, as_json: bool, quiet: bool, debug: bool
+) -> None:
+    """Turn one task a large LLM does about OK into a small model you own.
+
+    \b
+    distill explore "customer support for a small bank"   find tasks, score the teacher on each
+    distill pick 2                                        take one, or: pick --task my-task.toml
+    distill generate --n 1000                             1000 accepted pairs, filtered and split
+    distill finetune                                      LoRA on a small student
+    distill compare --gold my-labels.jsonl                can the student replace the teacher?
+
+    No API key? Every command works offline with the embedded model: --teacher local --student local.
+    """
+    context.obj = Context(run_name, runs_dir, as_json, quiet, debug)
+
+
+@cli.command()
+@click.argument("brief", default="")
+@options(ExploreConfig, TeacherConfig)
+@click.pass_obj
+def explore(context: Context, /, brief: str, **given: Any) -> None:
+    """Find tasks for BRIEF and see how well the teacher does each."""
+    from distill.workflow import explore
+
+    explore(context, brief, given)
+
+
+@cli.command()
+@click.argument("which", default="")
+@click.option(
+    "--task",
+    "task_file",
+    type=click.Path(path_type=Path),
+    help="Take this task.toml instead of an explored one.",
+)
+@click.pass_obj
+def pick(context: Context, /, which: str, task_file: Path | None) -> None:
+    """Take task WHICH (number or name) of explore's table, or --task FILE, as this run's task.toml."""
+    from distill.workflow import pick
+
+    pick(context, which, task_file)
+
+
+@cli.command()
+@options(GenerateConfig, TeacherConfig)
+@click.pass_obj
+def generate(context: Context, /, **given: Any) -> None:
+    """Get N accepted input/answer pairs from the teacher, filtered and split."""
+    from distill.workflow import generate
+
+    generate(context, given)
+
+
+@cli.command()
+@options(FinetuneConfig)
+@click.pass_obj
+def finetune(context: Context, /, **given: Any) -> None:
+    """Train a small student on the pairs with LoRA."""
+    from distill.workflow import finetune
+
+    finetune(context, given)
+
+
+@cli.command()
+@options(CompareConfig, TeacherConfig)
+@click.pass_obj
+def compare(context: Context, /, **given: Any) -> None:
+    """Score student, base and teacher on the same rows; exit 3 unless the student may replace the teacher."""
+    from distill.workflow import compare
+
+    compare(context, given)
+
+
+@cli.command()
+@click.pass_obj
+def status(context: Context, /) -> None:
+    """Where this run stands, what each step cost, what to type next."""
+    from distill.workflow import status
+
+    status(context)
+
+
+@cli.command()
+@click.argument("brief", default="")
+@click.option("--pick", "which", default="1", show_default=True, help="Which explored task to take.")
+@options(ExploreConfig, GenerateConfig, FinetuneConfig, CompareConfig, TeacherConfig)
+@click.pass_obj
+def run(context: Context, /, brief: str, which: str, **given: Any) -> None:
+    """All steps, one after the other: explore BRIEF (or --task FILE), pick, generate, finetune, compare."""
+    from distill.workflow import run_all
+
+    run_all(context, brief, which, given)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; every error leaves with its exit code, a traceback only with --debug."""
+    work = partial(cli.main, args=arguments, prog_name="distill", standalone_mode=False)
+    sys.exit(guarded(work, arguments))
+
+
+def guarded(work: Callable[[], Any], arguments: list[str] | None) -> int:
+    """The exit code of `work`; what it raises is shown as error and hint."""
+    debug = "--debug" in (sys.argv if arguments is None else arguments)
+    try:
+        result = work()
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return show(Interrupted("interrupted", hint="run the same command again: it resumes"), debug)
+    except DistillError as error:
+        return show(error, debug)
+    except BrokenPipeError:
+        # Whoever read our output has gone; there is nobody to tell, and Python must not try at exit.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        text = f"{type(error).__name__}: {error}"
+        return show(
+            DistillError(f"internal error: {text}", hint="again with --debug shows where; please report it"),
+            debug,
+        )
+
+
+def show(error: DistillError, debug: bool) -> int:
+    """Print the error; the gate's verdict is on the screen already."""
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    if not isinstance(error, GateFailed):
+        from distill.console import Console
+
+        Console().error(error)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

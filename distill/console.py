@@ -1,0 +1,147 @@
+"""The terminal: progress, tables, errors. The only module that prints.
+
+Data goes to stdout, everything else to stderr. Model text is data: it is shown, never taken as markup or
+as terminal control. It refuses to animate where nobody watches (no TTY).
+"""
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from distill.errors import DistillError
+from distill.report.plain import visible
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Console:
+    """What a command shows. `quiet`: only errors and data; `as_json`: one JSON object instead of tables."""
+
+    def __init__(self, *, as_json: bool = False, quiet: bool = False) -> None:
+        from rich.console import Console as RichConsole
+
+        self.as_json = as_json
+        self.quiet = quiet
+        self.out = RichConsole(highlight=False, markup=False, emoji=False)
+        self.err = RichConsole(stderr=True, highlight=False, markup=False, emoji=False)
+
+    def result(self, value: Mapping[str, Any], *shown: Any) -> None:
+        """The command's result: `value` as JSON with --json, else the renderables `shown`."""
+        if self.as_json:
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+            return
+        for renderable in shown:
+            self.out.print(visible(renderable) if isinstance(renderable, str) else renderable)
+
+    def say(self, text: str) -> None:
+        """One line for the person at the terminal."""
+        if not self.quiet:
+            self.err.print(visible(text))
+
+    def error(self, error: DistillError) -> None:
+        """`error:` what and where, `hint:` what to do next."""
+        where = f"{error.where}: " if error.where else ""
+        self.err.print(
+            visible(f"error: {where}{error.message}"), style="bold red" if self.err.is_terminal else None
+        )
+        if error.hint:
+            self.err.print(visible(f"hint: {error.hint}"))
+
+    def table(
+        self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()
+    ) -> Any:
+        """A rich table of plain text; columns in `numeric` are aligned right."""
+        from rich.box import SIMPLE_HEAD
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        for number, header in enumerate(headers):
+            table.add_column(header, justify="right" if number in numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(visible(cell)) for cell in row))
+        return table
+
+
+class Bar:
+    """A `Progress` on stderr: a live line on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress: Any = None
+        self._task: Any = None
+        self._what, self._total, self._count = "", 0, 0
+        self._started = self._printed = 0.0
+
+    def __enter__(self) -> "Bar":
+        if self._console.err.is_terminal and not self._console.quiet:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+
+            self._progress = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(compact=True),
+                TextColumn("{task.fields[note]}", markup=False),
+                console=self._console.err,
+                transient=True,
+            )
+            self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._finish()
+        if self._progress is not None:
+            self._progress.stop()
+
+    def begin(self, what: str, total: int | None) -> None:
+        """Start a piece of work."""
+        self._finish()
+        self._what, self._total, self._count = visible(what), total or 0, 0
+        self._started = self._printed = time.monotonic()
+        if self._progress is None:
+            self._console.say(f"{what} …")
+        else:
+            self._task = self._progress.add_task(self._what, total=total, note="")
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Units done, with a note."""
+        self._count += count
+        if self._progress is not None:
+            self._progress.update(self._task, advance=count, note=visible(note))
+        elif time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            self._console.say(f"  {self._what}: {self._done()}{self._eta()}; {note}")
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        self._console.say(text)
+
+    def _finish(self) -> None:
+        if not self._what:
+            return
+        if self._progress is not None and self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+        self._console.say(f"{self._what}: {self._done()} in {time.monotonic() - self._started:.0f} s")
+        self._what = ""
+
+    def _done(self) -> str:
+        return f"{self._count}/{self._total}" if self._total else f"{self._count}"
+
+    def _eta(self) -> str:
+        if not self._total or not self._count:
+            return ""
+        left = (time.monotonic() - self._started) / self._count * (self._total - self._count)
+        return f", {left:.0f} s left"

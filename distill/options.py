@@ -1,0 +1,70 @@
+"""Config dataclasses to click options and back: one field = one flag. Holds no option of its own."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+C = TypeVar("C")
+
+
+def flag(name: str) -> str:
+    """The flag of a config field: `max_drop` -> `--max-drop`; a step's own seed is plain `--seed`."""
+    return "--seed" if name.endswith("_seed") else "--" + name.replace("_", "-")
+
+
+def options(*configs: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a click command with the flags of `configs`. A flag left out arrives as None."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for config in reversed(configs):
+            for field in reversed(dataclasses.fields(config)):
+                command = option(config, field)(command)
+        return command
+
+    return decorate
+
+
+def option(config: type, field: dataclasses.Field[Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The click option of one field; its default is shown, not set: 'left out' differs from 'given'."""
+    kind = typing.get_type_hints(config)[field.name]
+    help_text = field.metadata["help"]
+    if field.default is not None and not isinstance(field.default, bool):
+        help_text += f"  [default: {field.default}]"
+    if kind is bool:
+        declared = f"{flag(field.name)}/--no-{flag(field.name)[2:]}"
+        return click.option(
+            declared,
+            field.name,
+            default=None,
+            help=f"{help_text}  [default: {'on' if field.default else 'off'}]",
+        )
+    return click.option(
+        flag(field.name), field.name, type=parameter(kind, field.metadata), default=None, help=help_text
+    )
+
+
+def parameter(kind: Any, bounds: Mapping[str, Any]) -> click.ParamType[Any]:
+    """The click type of an annotation, with its bounds."""
+    if isinstance(kind, types.UnionType):
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    if typing.get_origin(kind) is typing.Literal:
+        return click.Choice(typing.get_args(kind))
+    if kind is Path:
+        return click.Path(path_type=Path)
+    if kind in (int, float):
+        ranged = click.IntRange if kind is int else click.FloatRange
+        return ranged(bounds["at_least"], bounds["at_most"])
+    return click.STRING
+
+
+def fill(config: type[C], given: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> C:
+    """The config: a flag given, else what the run used `before`, else the default."""
+    names = {field.name for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    values = {name: value for name, value in (before or {}).items() if name in names}
+    values |= {name: value for name, value in given.items() if name in names and value is not None}
+    return config(**values)

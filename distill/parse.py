@@ -1,0 +1,166 @@
+"""Teacher text to answers, inputs and task proposals. Pure: bad text is None, never an exception."""
+
+import json
+import re
+from typing import Any
+
+from distill.types import AnswerField, Label, Task
+
+PREFIX = re.compile(
+    r"^\s*(?:the\s+)?(?:final\s+)?(?:answer|label|type|output|sentiment|category)\s*(?:is|:|=|-)\s*", re.I
+)
+FENCE = re.compile(r"^```[a-zA-Z]*\n(.*?)\n?```$", re.S)
+QUOTES = "\"'`*“”‘’«»「」"
+
+
+def parse_answer(task: Task, text: str) -> str | None:
+    """The canonical answer in `text`, or None: a label's name, a JSON object of the fields, or the text."""
+    text = text.strip()
+    if task.kind == "label":
+        return parse_label(task.label_names, text)
+    if task.kind == "json":
+        return parse_json(task.fields, text)
+    return text or None
+
+
+def parse_label(names: tuple[str, ...], text: str) -> str | None:
+    """The one label that `text` gives: alone, as a JSON value, after "answer:", or the only one it names.
+
+    Naming two labels is no answer.
+    """
+    value = find_json(text)
+    if isinstance(value, dict) and len(value) == 1:
+        text = str(next(iter(value.values())))
+    by_key = {_key(name): name for name in names}
+    first_line = PREFIX.sub("", text.strip().split("\n")[0])
+    if exact := by_key.get(_key(first_line)):
+        return exact
+    named = {name for name in names if re.search(rf"(?<!\w){re.escape(_key(name))}(?!\w)", _key(text))}
+    # "not_spam" names "spam" too where labels nest: the longest one that holds the others is meant.
+    named = {
+        name for name in named if not any(name != other and _key(name) in _key(other) for other in named)
+    }
+    return named.pop() if len(named) == 1 else None
+
+
+def _key(text: str) -> str:
+    """What two spellings of one label share."""
+    return re.sub(r"[\s_-]+", " ", text.strip().strip(QUOTES + ".!:;,").strip()).casefold()
+
+
+def parse_json(fields: tuple[AnswerField, ...], text: str) -> str | None:
+    """The JSON object in `text` with exactly the task's fields, in order; None if one is absent or wrong."""
+    value = find_json(text)
+    if not isinstance(value, dict):
+        return None
+    answer: dict[str, Any] = {}
+    for field in fields:
+        fitted = fit(field, value.get(field.name))
+        if fitted is None:
+            return None
+        answer[field.name] = fitted
+    return json.dumps(answer, ensure_ascii=False)
+
+
+def fit(field: AnswerField, value: Any) -> Any | None:
+    """`value` as the field's type, or None where it cannot be."""
+    if isinstance(value, str):
+        value = value.strip()
+    if field.choices:
+        return next((choice for choice in field.choices if _key(choice) == _key(str(value))), None)
+    if field.type == "boolean":
+        return value if isinstance(value, bool) else None
+    if field.type == "string":
+        return value if isinstance(value, str) and value else None
+    if isinstance(value, str) and re.fullmatch(r"-?\d+(?:\.\d+)?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if float(value).is_integer():
+        return int(value)
+    return value if field.type == "number" else None
+
+
+def find_json(text: str) -> Any:
+    """The first JSON object in `text` (fenced or bare, prose around it allowed), or None."""
+    text = text.strip()
+    if fenced := FENCE.match(text):
+        text = fenced.group(1)
+    decoder = json.JSONDecoder()
+    for match in re.finditer(r"\{", text):
+        try:
+            return decoder.raw_decode(text, match.start())[0]
+        except (json.JSONDecodeError, RecursionError):
+            continue
+    return None
+
+
+def parse_input(task: Task, text: str) -> str:
+    """The input a teacher was asked to write, freed of what models wrap around it; "" if nothing is left.
+
+    Takes the first paragraph of one-line kinds of input: models go on with a second example or a remark.
+    """
+    value = find_json(text) if text.lstrip().startswith("{") else None
+    if isinstance(value, dict) and len(value) == 1 and isinstance(only := next(iter(value.values())), str):
+        text = only
+    line = text.strip().split("\n")[0] if _one_line(task) else text
+    noun = re.escape(task.input_noun)
+    line = re.sub(
+        rf"^\s*(?:\d+[.)]|[-*•])\s+|^\s*(?:{noun}|sentence|text|input|question)\s*:\s*", "", line, flags=re.I
+    )
+    return re.sub(r"[ \t]+", " ", line.strip().strip(QUOTES).strip())
+
+
+def _one_line(task: Task) -> bool:
+    """True where every example input the task shows is one line."""
+    shown = [example.input for example in task.examples]
+    shown += [text for label in task.labels for text in label.examples]
+    return all("\n" not in text.strip() for text in shown)
+
+
+def parse_proposals(text: str) -> list[Task]:
+    """The tasks a teacher proposed, whole ones only: a cut answer keeps those before the cut."""
+    value = find_json(text)
+    entries = value.get("tasks") if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        entries = [entry for entry in _inner_objects(text) if "instruction" in entry]
+    tasks = [task for entry in entries if isinstance(entry, dict) and (task := parse_proposal(entry))]
+    return list({task.name: task for task in tasks}.values())
+
+
+def parse_proposal(entry: dict[str, Any]) -> Task | None:
+    """One proposed task, or None where it lacks what its kind needs."""
+    name = slug(str(entry.get("name", "")))
+    instruction = str(entry.get("instruction", "")).strip()
+    kind = entry.get("kind")
+    labels = list(dict.fromkeys(slug(str(label)) for label in entry.get("labels") or [] if slug(str(label))))
+    fields = list(dict.fromkeys(slug(str(field)).replace("-", "_") for field in entry.get("fields") or []))
+    if not name or len(instruction) < 8 or kind not in ("label", "text", "json"):
+        return None
+    if (kind == "label" and len(labels) < 2) or (kind == "json" and not any(fields)):
+        return None
+    return Task(
+        name=name,
+        kind=kind,
+        instruction=instruction,
+        input_noun=str(entry.get("input_noun") or "text").strip()[:60],
+        labels=tuple(Label(label) for label in labels) if kind == "label" else (),
+        fields=tuple(AnswerField(field) for field in fields if field) if kind == "json" else (),
+    )
+
+
+def slug(text: str) -> str:
+    """`text` as a name that may become a folder: lower case, at most 48 letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:48].strip("-")
+
+
+def _inner_objects(text: str) -> list[dict[str, Any]]:
+    """The JSON objects that stand whole inside a text which is not whole itself."""
+    found, start, decoder = [], 1, json.JSONDecoder()
+    while (start := text.find("{", start)) >= 0:
+        try:
+            value, start = decoder.raw_decode(text, start)
+            found.append(value)
+        except (json.JSONDecodeError, RecursionError):
+            start += 1
+    return found

@@ -1,0 +1,201 @@
+"""How well the teacher does a task with each prompt of the menu, on inputs it was not shown.
+
+A probe of a label task is right by construction: the teacher wrote it for that label. A probe of a free
+answer has no right answer, so there two samples must agree. It refuses to call either of them gold.
+"""
+
+import itertools
+import random
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Literal, TypeVar
+
+import msgspec
+
+from distill.ask import answer_request, prompt_names, write_request
+from distill.parse import parse_answer, parse_input
+from distill.score.metrics import token_f1
+from distill.score.stats import wilson
+from distill.teacher.flow import ordered
+from distill.teacher.protocol import Teacher
+from distill.types import Example, Progress, PromptChoice, Task
+
+T = TypeVar("T")
+R = TypeVar("R")
+Basis = Literal["construction", "agreement"]
+SAME_TEXT = 0.5
+"""Token F1 from which two free answers count as the same."""
+INPUT_TOKENS = 96
+AHEAD = 64
+FIRST_PROBES = 12
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One planned input: the answer it is written for and the attributes it has."""
+
+    index: int
+    asked: str | None
+    attributes: dict[str, str]
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """One input a task is tried on; `expected` is the label it was written for."""
+
+    input: str
+    expected: str | None = None
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What one prompt did on the probes: right of n with the Wilson interval, and every answer."""
+
+    prompt: str
+    basis: Basis
+    right: int
+    n: int
+    low: float
+    high: float
+    answers: list[str | None]
+
+    @property
+    def value(self) -> float:
+        """Share of probes answered right."""
+        return self.right / self.n if self.n else 0.0
+
+
+def plan(task: Task, seed: int) -> Iterator[Cell]:
+    """Endless planned inputs: each label in turn, each time with the next cell of a shuffled attribute grid.
+
+    The grid is gone through whole before any cell comes again, apart for each label.
+    """
+    names: tuple[str | None, ...] = task.label_names or (None,)
+    rng = random.Random(seed)
+    grids = [_cells(task, random.Random(rng.random())) for _ in names]
+    for index in itertools.count():
+        which = index % len(names)
+        yield Cell(index, names[which], next(grids[which]))
+
+
+def _cells(task: Task, rng: random.Random) -> Iterator[dict[str, str]]:
+    """The attribute grid in random order, over and over. A grid too large to list is drawn from instead."""
+    values = list(task.attributes.values())
+    size = 1
+    for choices in values:
+        size *= len(choices)
+    while True:
+        if size > 20_000:
+            yield {name: rng.choice(choices) for name, choices in task.attributes.items()}
+            continue
+        grid = list(itertools.product(*values))
+        rng.shuffle(grid)
+        for cell in grid:
+            yield dict(zip(task.attributes, cell, strict=True))
+
+
+async def write_input(
+    task: Task, teacher: Teacher, cell: Cell, *, temperature: float, seed: int, shots: Sequence[Example] = ()
+) -> tuple[str, str]:
+    """(the input the teacher wrote for `cell`, finish reason)."""
+    request = write_request(
+        task,
+        cell.asked,
+        cell.attributes,
+        temperature=temperature,
+        seed=(seed * 1_000_003 + cell.index) % 2**31,
+        max_tokens=INPUT_TOKENS if task.kind == "label" else 2 * INPUT_TOKENS,
+        shots=shots,
+    )
+    completion = await teacher.complete(request)
+    text = parse_input(task, completion.text)
+    # A sentence that was whole before the model ran on into a second one is not a cut answer.
+    whole = completion.finish_reason != "length" or text != completion.text.strip()
+    return text, "stop" if whole else "length"
+
+
+async def write_probes(
+    task: Task, teacher: Teacher, count: int, *, seed: int, progress: Progress
+) -> list[Probe]:
+    """Up to `count` different inputs by the teacher, the labels in turn; the task's own examples left out."""
+    cells = list(itertools.islice(plan(task, seed), count))
+
+    async def write(cell: Cell) -> Probe:
+        text, _ = await write_input(task, teacher, cell, temperature=1.0, seed=seed)
+        progress.advance(note=f"{task.name}: probes")
+        return Probe(text, cell.asked)
+
+    written = await gather(write, cells)
+    shown = {text for label in task.labels for text in label.examples}
+    unique = {probe.input: probe for probe in written if probe.input and probe.input not in shown}
+    return list(unique.values())
+
+
+async def try_prompts(
+    task: Task, teacher: Teacher, probes: Sequence[Probe], *, max_tokens: int, progress: Progress
+) -> list[Trial]:
+    """Every prompt of the menu that fits `task`, best first, by successive halving (Jamieson 2016).
+
+    All are tried on the first probes, the best third of them on twice as many, and so on: only prompts
+    that may win are tried on all. The probes are shuffled, so that each stage sees every label.
+    """
+    shuffled = random.Random(len(probes)).sample(list(probes), len(probes))
+    names, out = list(prompt_names(task)), list[Trial]()
+    upto = max(FIRST_PROBES, -(-len(shuffled) // 4))
+    while True:
+        stage = [
+            await try_prompt(task, teacher, name, shuffled[:upto], max_tokens=max_tokens, progress=progress)
+            for name in names
+        ]
+        stage.sort(key=lambda trial: -trial.right)
+        if upto >= len(shuffled):
+            return stage + out
+        keep = max(2, len(stage) // 3)
+        names, out = [trial.prompt for trial in stage[:keep]], stage[keep:] + out
+        upto = min(len(shuffled), 2 * upto)
+
+
+async def try_prompt(
+    task: Task, teacher: Teacher, prompt: str, probes: Sequence[Probe], *, max_tokens: int, progress: Progress
+) -> Trial:
+    """One prompt on the probes."""
+    basis: Basis = "construction" if task.kind == "label" else "agreement"
+
+    async def answer(probe: Probe) -> tuple[str | None, bool]:
+        first = await teacher.complete(answer_request(task, prompt, probe.input, max_tokens=max_tokens))
+        answer = parse_answer(task, first.text) if first.finish_reason != "length" else None
+        right = answer is not None and answer == probe.expected
+        if answer is not None and basis == "agreement":
+            again = answer_request(
+                task, prompt, probe.input, max_tokens=max_tokens, temperature=0.7, rotation=1
+            )
+            right = same(task, answer, parse_answer(task, (await teacher.complete(again)).text))
+        progress.advance(note=f"{task.name}: {prompt}")
+        return answer, right
+
+    answered = await gather(answer, probes)
+    interval = wilson(sum(right for _, right in answered), len(answered))
+    return Trial(
+        prompt=prompt,
+        basis=basis,
+        right=sum(right for _, right in answered),
+        n=len(answered),
+        low=interval.low,
+        high=interval.high,
+        answers=[text for text, _ in answered],
+    )
+
+
+def same(task: Task, one: str, other: str | None) -> bool:
+    """Whether two answers to one input say the same: equal, or for free text alike (token F1)."""
+    if task.kind == "text":
+        return token_f1(other, one) >= SAME_TEXT
+    return one == other
+
+
+def choice(trial: Trial) -> PromptChoice:
+    """The trial as `task.toml` records it."""
+    return PromptChoice(
+        trial.prompt, round(trial.value, 4), round(trial.low, 4), round(trial.high, 4), trial.n
+    )
+
+
+async def gather(work: Callable[[T], Awaitable[R]], items: Sequence[T]) -> list[R]:
+    """`work` on every item, results in their order; the teacher's pool bounds what is in flight."""
+    return [result async for result in ordered(items, work, ahead=AHEAD)]

@@ -1,0 +1,51 @@
+"""The verdict in plain words: can the student replace the teacher.
+
+Refuses to sound sure where the rows are few, or where the teacher wrote them itself.
+"""
+
+from distill.score.paired import gate
+from distill.score.stats import Interval
+from distill.types import GateVerdict, PairedDifference, Score
+
+CAVEAT = "the teacher wrote and agreed on these rows itself, so this is agreement with the teacher, not truth"
+
+
+def verdict(student: Score, teacher: Score, difference: PairedDifference, max_drop: float) -> GateVerdict:
+    """Whether the student stays within `max_drop` points of the teacher, with a sentence that says why.
+
+    On the split "test" a second sentence says that the rows were answered by the teacher itself.
+    """
+    passed = gate(Interval(difference.diff, difference.low, difference.high, difference.n), max_drop)
+    facts = (
+        f"{_measured(student, teacher)} on {difference.n} {difference.split} rows, a difference of "
+        f"{points(difference.diff)} points (95%: {points(difference.low)} to {points(difference.high)})"
+    )
+    allowed = f"the {max_drop:g} points allowed"
+    if passed.answer == "yes":
+        sentence = f"Yes: the student can replace the teacher: {facts}, within {allowed}."
+    elif passed.answer == "no":
+        sentence = f"No: the student cannot replace the teacher: {facts}, beyond {allowed}."
+    else:
+        advice = _advice(passed.more_rows)
+        sentence = f"Unclear: too few rows to say: {facts}, on both sides of {allowed}; {advice}."
+    if difference.split == "test":
+        sentence += f" But {CAVEAT}: label some rows yourself and pass --gold FILE."
+    return GateVerdict(answer=passed.answer, sentence=sentence, max_drop=max_drop, more_rows=passed.more_rows)
+
+
+def points(share: float) -> str:
+    """A share as signed points with one decimal: 0.058 -> +5.8."""
+    text = f"{100 * share:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def _measured(student: Score, teacher: Score) -> str:
+    if student.metric in ("accuracy", "exact"):
+        return f"{student.value:.1%} against {teacher.value:.1%} right"
+    return f"{student.metric.replace('_', ' ')} {student.value:.3f} against {teacher.value:.3f}"
+
+
+def _advice(more_rows: int | None) -> str:
+    if more_rows is None:
+        return "more rows alone are unlikely to turn it into a yes"
+    return f"about {more_rows:,} more rows would settle it if the difference stays so"

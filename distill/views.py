@@ -1,0 +1,143 @@
+"""What each step left, as tables and sentences for the terminal. Pure: summary in, renderables out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from distill.console import Console
+from distill.store.run import STEPS, Run
+from distill.types import Task
+
+
+def money(usd: float | None) -> str:
+    """Dollars; an unknown price reads "unknown", never $0."""
+    if usd is None:
+        return "cost unknown"
+    return f"${usd:.2f}" if usd >= 0.01 or usd == 0 else f"${usd:.4f}"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """ "71% (51-85)": a share with its 95% interval."""
+    return f"{row['value']:.0%} ({row['low']:.0%}-{row['high']:.0%})".replace("%-", "-")
+
+
+def explored(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+    """The ranked table."""
+    rows = [
+        (
+            str(row["number"]),
+            row["name"],
+            row["kind"],
+            row["standing"],
+            interval(row),
+            str(row["n"]),
+            row["prompt"],
+            row["trust"],
+        )
+        for row in summary["tasks"]
+    ]
+    headers = ("#", "task", "kind", "teacher is", "right (95%)", "probes", "best prompt", "rests on")
+    table = console.table(headers, rows, numeric=(0, 5))
+    return (table, f"Every answer is in {run.probes.parent}/. Next: distill pick 1 (a number or a name)")
+
+
+def picked(run: Run, task: Task) -> Sequence[Any]:
+    """What was taken and where it can be edited."""
+    size = f", {len(task.labels)} labels" if task.labels else ""
+    prompt = f"; best prompt so far: {task.prompt.name}" if task.prompt else ""
+    return (
+        f"Picked '{task.name}' ({task.kind}{size}{prompt}).\nEdit it: {run.task}",
+        "Next: distill generate --n 1000",
+    )
+
+
+def receipt_sentence(summary: Mapping[str, Any]) -> str:
+    """ "400 kept of 462: 41 near_duplicates, 21 agreement; $2.13"."""
+    dropped = ", ".join(f"{count:,} {rule.replace('_', ' ')}" for rule, count in summary["dropped"].items())
+    kept = f"{summary['accepted']:,} kept of {summary['tried']:,}"
+    return f"{kept}: {dropped or 'none dropped'}; {money(summary['cost_usd'])}"
+
+
+def generated(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+    """The receipt."""
+    lines = [receipt_sentence(summary)]
+    if summary["accepted"] < summary["asked_for"]:
+        lines.append(f"The inputs ran out before the {summary['asked_for']:,} asked for.")
+    if summary["by_answer"]:
+        lines.append(
+            "By answer: " + ", ".join(f"{count} {name}" for name, count in summary["by_answer"].items())
+        )
+    used = "used" if summary["agreement"]["used"] else "not used"
+    lines.append(f"Agreement filter {used}: {summary['agreement']['why']}.")
+    sizes = summary["splits"]
+    lines.append(f"Split: {sizes['train']} train, {sizes['valid']} valid, {sizes['test']} test (frozen).")
+    lines.append(
+        f"{summary['calls']:,} calls bought, {summary['reused']:,} reused, in {summary['seconds']:.0f} s. "
+        f"Every dropped row with its reason: {run.candidates}"
+    )
+    return ("\n".join(lines), "Next: distill finetune")
+
+
+def finetuned(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+    """What was trained and where it is."""
+    return (
+        f"Trained {summary['base']} on {summary['rows']['train']} pairs: {summary['steps']} steps in "
+        f"{summary['seconds']:.0f} s ({summary['device']}).\n"
+        f"Best validation loss {number(summary['best_valid_loss'])} at step {summary['best_step']}.\n"
+        f"Adapter: {run.adapter}\nLoss: {run.loss_plot}\nWhat was learned, token by token: {run.mask}",
+        "Next: distill compare",
+    )
+
+
+def number(value: float | None) -> str:
+    """Four decimals, or a dash."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def compared(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+    """The report in the terminal."""
+    from distill.report.terminal import report
+
+    return (report(summary), f"Every answer: {run.answers}\nThe report: {run.summary_path('compare')}")
+
+
+NEXT = {
+    "task": 'distill explore "BRIEF", then distill pick N (or distill pick --task FILE)',
+    "generate": "distill generate --n 1000",
+    "finetune": "distill finetune",
+    "compare": "distill compare",
+}
+
+
+def standing(run: Run) -> dict[str, Any]:
+    """Where the run stands: one entry a step, and what to type next."""
+    steps = []
+    for step in STEPS:
+        summary = run.summary(step)
+        entry: dict[str, Any] = {"step": step, "done": summary is not None, "cost_usd": None, "what": ""}
+        if summary is not None:
+            entry |= {"cost_usd": summary.get("cost_usd"), "what": told(step, summary)}
+        elif run.ledger(step).exists():
+            entry["what"] = "begun; running it again resumes"
+        steps.append(entry)
+    missing = [entry["step"] for entry in steps if not entry["done"] and entry["step"] != "explore"]
+    following = NEXT["task"] if not run.task.exists() else NEXT[missing[0]] if missing else ""
+    return {"run": run.name, "folder": str(run.root), "steps": steps, "next": following}
+
+
+def told(step: str, summary: Mapping[str, Any]) -> str:
+    """A finished step in a few words."""
+    if step == "explore":
+        return f"{len(summary['tasks'])} tasks scored"
+    if step == "generate":
+        return receipt_sentence(summary)
+    if step == "finetune":
+        return f"{summary['steps']} steps, validation loss {number(summary['best_valid_loss'])}"
+    return str(summary["verdict"]["sentence"])
+
+
+def stood(console: Console, standing: Mapping[str, Any]) -> Sequence[Any]:
+    """The table of `distill status`."""
+    rows = [(entry["step"], "done" if entry["done"] else "-", entry["what"]) for entry in standing["steps"]]
+    table = console.table(("step", "", "what it left"), rows)
+    following = f"Next: {standing['next']}" if standing["next"] else "All steps are done."
+    return (f"Run '{standing['run']}' in {standing['folder']}", table, following)

@@ -1,0 +1,148 @@
+"""Intervals against scipy and against simulation: 95% must mean 95%."""
+
+from functools import cache
+
+import numpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats as scipy_stats
+
+from distill.score.paired import detectable_difference, gate, paired_difference, score_interval
+from distill.score.stats import Interval, bootstrap_mean, macro_f1_interval, mean_interval, wilson
+
+SIMULATIONS = 2000
+wilson_of = cache(wilson)
+score_of = cache(score_interval)
+
+
+@given(st.integers(1, 500), st.data())
+@settings(max_examples=50, deadline=None)
+def test_wilson_agrees_with_scipy(n, data):
+    right = data.draw(st.integers(0, n))
+    theirs = scipy_stats.binomtest(right, n).proportion_ci(method="wilson")
+    ours = wilson(right, n)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_wilson_of_nothing_and_of_nonsense():
+    assert wilson(0, 0) == Interval(0.0, 0.0, 1.0, 0)
+    with pytest.raises(ValueError, match="3 right of 2"):
+        wilson(3, 2)
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(50, 0.92, 0.98), (200, 0.93, 0.97), (1000, 0.93, 0.97)])
+@pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
+def test_wilson_covers_95_percent(n, low, high, share):
+    rights = numpy.random.default_rng(1).binomial(n, share, SIMULATIONS)
+    covered = [interval.low <= share <= interval.high for interval in (wilson_of(int(r), n) for r in rights)]
+    assert low <= numpy.mean(covered) <= high
+
+
+def simulated(n, gained, lost, seed=2):
+    shares = [gained, lost, 1 - gained - lost]
+    counts = numpy.random.default_rng(seed).multinomial(n, shares, SIMULATIONS)
+    return [score_of(int(gains), int(losses), n) for gains, losses, _ in counts]
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(50, 0.92, 0.98), (200, 0.93, 0.97), (1000, 0.93, 0.97)])
+@pytest.mark.parametrize(("gained", "lost"), [(0.1, 0.1), (0.13, 0.08), (0.05, 0.15)])
+def test_paired_interval_covers_95_percent(n, low, high, gained, lost):
+    truth = gained - lost
+    covered = [interval.low <= truth <= interval.high for interval in simulated(n, gained, lost)]
+    assert low <= numpy.mean(covered) <= high
+
+
+@pytest.mark.parametrize("n", [50, 200, 1000])
+@pytest.mark.parametrize(("gained", "lost"), [(0.0, 0.03), (0.01, 0.04), (0.08, 0.11), (0.2, 0.23)])
+def test_false_yes_at_the_margin_is_at_most_5_percent(n, gained, lost):
+    answers = [gate(interval, 3).answer for interval in simulated(n, gained, lost)]
+    assert answers.count("yes") / SIMULATIONS <= 0.05
+    assert answers.count("no") / SIMULATIONS <= 0.05
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(50, 0.91, 0.98), (200, 0.93, 0.97)])
+def test_bootstrap_covers_95_percent(n, low, high):
+    rows = numpy.random.default_rng(3).beta(4, 2, size=(SIMULATIONS, n))
+    lows, highs = bootstrap_mean(rows, seed=0, resamples=300)
+    assert low <= numpy.mean((lows <= 4 / 6) & (highs >= 4 / 6)) <= high
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
+def test_rows_that_all_score_alike_are_not_certain(value):
+    interval = mean_interval([value] * 40, seed=0)
+    assert interval.value == pytest.approx(value)
+    assert interval.low <= value <= interval.high
+    assert interval.high - interval.low > 0.05
+
+
+def test_systems_that_never_differ_still_differ_by_up_to():
+    same = paired_difference([1.0, 0.0] * 100, [1.0, 0.0] * 100, seed=0)
+    edge = 1.96**2 / (200 + 1.96**2)
+    assert same.value == 0
+    assert (same.low, same.high) == pytest.approx((-edge, edge), abs=1e-4)
+    graded = paired_difference([0.4] * 30, [0.7] * 30, seed=0)
+    assert graded.low < -0.3 < graded.high
+    assert paired_difference([], [], seed=0) == Interval(0.0, -1.0, 1.0, 0)
+
+
+@pytest.mark.parametrize(("a", "b", "expected"), [(1.0, 0.0, (1, 1)), (0.0, 1.0, (-1, -1))])
+def test_systems_that_always_differ(a, b, expected):
+    interval = paired_difference([a] * 30, [b] * 30, seed=0)
+    assert -1 <= interval.low <= interval.value <= interval.high <= 1
+    assert interval.value == expected[0]
+    assert interval.high - interval.low > 0.05
+
+
+def test_pairs_must_be_pairs():
+    with pytest.raises(ValueError, match="longer"):
+        paired_difference([1.0], [1.0, 0.0], seed=0)
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 200))
+@settings(max_examples=100, deadline=None)
+def test_paired_interval_is_antisymmetric_and_holds_its_estimate(gains, losses, ties):
+    n = gains + losses + ties
+    one, other = score_interval(gains, losses, n), score_interval(losses, gains, n)
+    assert -1 <= one.low <= one.value <= one.high <= 1
+    assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
+    if n:
+        assert one.low < one.high
+
+
+def test_seeded():
+    values = [0.1, 0.5, 0.9, 0.7] * 20
+    assert mean_interval(values, seed=7) == mean_interval(values, seed=7)
+    assert paired_difference(values, values[::-1], 7) == paired_difference(values, values[::-1], 7)
+
+
+def test_macro_f1_interval():
+    gold = ["a", "b", "c"] * 60
+    answers = ["a", "b", "a"] * 20 + gold[60:]
+    interval = macro_f1_interval(answers, gold, seed=0)
+    assert 0.7 < interval.low < interval.value < interval.high < 1
+    perfect = macro_f1_interval(gold, gold, seed=0)
+    assert (perfect.value, perfect.high) == (1, 1)
+    assert 0.9 < perfect.low < 1
+    assert macro_f1_interval([None] * 3, ["a", "b", "c"], seed=0).value == 0
+    assert macro_f1_interval([], [], seed=0) == Interval(0.0, 0.0, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "answer", "more"),
+    [
+        (Interval(0.05, 0.01, 0.09, 400), "yes", None),
+        (Interval(-0.10, -0.15, -0.05, 400), "no", None),
+        (Interval(0.00, -0.06, 0.06, 200), "unclear", 600),
+        (Interval(-0.05, -0.12, 0.02, 200), "unclear", None),
+        (Interval(-0.0299, -0.1, 0.04, 200), "unclear", None),
+    ],
+)
+def test_gate(interval, answer, more):
+    assert gate(interval, 3) == (answer, more)
+
+
+def test_what_n_can_see_is_what_the_design_says():
+    assert detectable_difference(200) == pytest.approx(0.08, abs=0.005)
+    assert detectable_difference(1000) == pytest.approx(0.035, abs=0.002)
+    assert detectable_difference(0) == 1.0

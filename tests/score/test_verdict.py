@@ -1,0 +1,55 @@
+"""The sentence a user acts on."""
+
+import pytest
+
+from distill.score.verdict import points, verdict
+from distill.types import PairedDifference, Score
+
+
+def told(diff, low, high, *, split="gold", metric="accuracy", n=500):
+    teacher = Score(who="teacher", split=split, metric=metric, value=0.796, low=0.76, high=0.83, n=n)
+    student = Score(who="student", split=split, metric=metric, value=0.796 + diff, low=0, high=1, n=n)
+    paired = PairedDifference(
+        a="student", b="teacher", split=split, metric=metric, diff=diff, low=low, high=high, n=n
+    )
+    return verdict(student, teacher, paired, 3.0)
+
+
+def test_yes():
+    given = told(0.058, 0.023, 0.093)
+    assert given.answer == "yes"
+    assert given.sentence == (
+        "Yes: the student can replace the teacher: 85.4% against 79.6% right on 500 gold rows, a difference"
+        " of +5.8 points (95%: +2.3 to +9.3), within the 3 points allowed."
+    )
+
+
+def test_no():
+    given = told(-0.1, -0.13, -0.07)
+    assert given.answer == "no"
+    assert "beyond the 3 points allowed" in given.sentence
+
+
+def test_unclear_names_the_rows_it_would_take():
+    given = told(0.0, -0.06, 0.06)
+    assert (given.answer, given.more_rows) == ("unclear", 1500)
+    assert "about 1,500 more rows" in given.sentence
+
+
+def test_unclear_below_the_margin_promises_nothing():
+    given = told(-0.05, -0.11, 0.01)
+    assert given.more_rows is None
+    assert "unlikely to turn it into a yes" in given.sentence
+
+
+@pytest.mark.parametrize(("split", "warned"), [("test", True), ("gold", False)])
+def test_agreement_with_the_teacher_is_not_called_truth(split, warned):
+    assert ("agreement with the teacher, not truth" in told(0.0, -0.01, 0.01, split=split).sentence) is warned
+
+
+def test_graded_metrics_are_not_called_right():
+    assert "token f1 0.846 against 0.796" in told(0.05, 0.01, 0.09, metric="token_f1").sentence
+
+
+def test_points():
+    assert [points(0.058), points(-0.03), points(-0.0001)] == ["+5.8", "-3.0", "0.0"]

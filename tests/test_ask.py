@@ -1,0 +1,104 @@
+"""What a teacher is asked and a student is shown."""
+
+import pytest
+
+from distill import prompts
+from distill.ask import (
+    MENU,
+    answer_request,
+    default_prompt,
+    examples_shown,
+    prompt_names,
+    response_format,
+    student_messages,
+    write_request,
+)
+from distill.errors import UsageError
+from distill.types import AnswerField, Example, Label, PromptChoice, Task
+
+TASK = Task(
+    "sentiment",
+    "label",
+    "Decide.",
+    "review",
+    labels=(Label("good", "likes it", ("nice", "lovely")), Label("bad", "", ("poor", "awful"))),
+)
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in MENU])
+def test_every_prompt_of_the_menu_ends_with_the_input_as_the_users_turn(name):
+    request = answer_request(TASK, name, "so $input [/INST] <script>", max_tokens=9)
+    assert request.messages[-1].role == "user"
+    assert "so $input [/INST] <script>" in request.messages[-1].content
+    assert request.max_tokens == 9
+
+
+def test_shots_are_balanced_and_never_the_input_itself():
+    shown = examples_shown(TASK, 2, (), leave_out="nice")
+    assert [example.input for example in shown] == ["lovely", "poor", "awful"]
+    assert [e.output for e in examples_shown(TASK, 2, ())] == ["good", "bad", "good", "bad"]
+    assert [e.output for e in examples_shown(TASK, 1, (), 1)] == ["bad", "good"]
+
+
+def test_gold_shots_come_before_the_tasks_own():
+    shown = examples_shown(TASK, 1, (Example("mine", "bad"),))
+    assert [example.input for example in shown] == ["nice", "mine"]
+
+
+def test_task_without_examples_is_not_tried_with_few_shots():
+    bare = Task("t", "label", "Decide.", labels=(Label("a"), Label("b")))
+    assert not [name for name in prompt_names(bare) if "shot-" in name and name != "zero-shot"]
+    assert default_prompt(bare) == "zero-shot"
+
+
+def test_unknown_prompt_names_the_known_ones():
+    with pytest.raises(UsageError, match="no prompt 'x'") as caught:
+        default_prompt(Task("t", "text", "Do.", prompt=PromptChoice("x")))
+    assert "zero-shot" in caught.value.hint
+
+
+def test_schema_follows_the_kind():
+    schema = response_format(TASK)["json_schema"]["schema"]
+    assert schema["properties"]["label"]["enum"] == ["good", "bad"]
+    order = Task("o", "json", "Take.", fields=(AnswerField("n", "integer"), AnswerField("c", choices=("x",))))
+    properties = response_format(order)["json_schema"]["schema"]["properties"]
+    assert properties == {"n": {"type": "integer"}, "c": {"type": "string", "enum": ["x"]}}
+    assert response_format(Task("t", "text", "Do.")) is None
+
+
+def test_writing_asks_for_the_label_with_its_meaning_attributes_and_examples():
+    request = write_request(TASK, "good", {"tone": "dry"}, temperature=1.0, seed=5, max_tokens=8)
+    text = "\n".join(message.content for message in request.messages)
+    assert "likes it" in text
+    assert "dry" in text
+    assert "nice" in text
+    assert "awful" not in text
+    assert request.seed == 5
+
+
+def test_student_sees_instruction_labels_and_input_but_no_examples():
+    messages = student_messages(TASK, "the input")
+    assert messages[-1].content == "the input"
+    joined = messages[0].content
+    assert "Decide." in joined
+    assert "good, bad" in joined
+    assert "lovely" not in joined
+
+
+def test_template_with_an_open_hole_is_an_error_that_names_it():
+    with pytest.raises(UsageError, match="instruction"):
+        prompts.render("student", input="x", format="y")
+    with pytest.raises(UsageError, match="no prompt template") as caught:
+        prompts.read("absent")
+    assert "student" in caught.value.hint
+
+
+def test_filled_text_is_never_expanded_again():
+    messages = prompts.render("student", instruction="pay $5 for $input", format="", input="$instruction")
+    assert messages[0].content == "pay $5 for $input"
+    assert messages[1].content == "$instruction"
+
+
+def test_fingerprint_is_of_the_text():
+    assert prompts.fingerprint("student") != prompts.fingerprint("answer")
+    assert len(prompts.fingerprint("student")) == 12

@@ -1,0 +1,99 @@
+"""Teacher text to answers: what counts, and what is no answer."""
+
+import json
+
+import pytest
+
+from distill.parse import find_json, parse_answer, parse_input, parse_label, parse_proposals, slug
+from distill.types import AnswerField, Label, Task
+
+SENTIMENT = Task("s", "label", "Decide.", "review", labels=(Label("positive"), Label("negative")))
+ORDER = Task(
+    "o",
+    "json",
+    "Take out.",
+    fields=(AnswerField("city"), AnswerField("seats", "integer"), AnswerField("cls", choices=("First", "Second"))),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("positive", "positive"),
+        ("Positive.", "positive"),
+        ("**Negative**", "negative"),
+        ("Answer: negative\nbecause it is dull", "negative"),
+        ('{"label": "negative"}', "negative"),
+        ("I would say this is positive overall", "positive"),
+        ("positive or negative?", None),
+        ("neither", None),
+        ("", None),
+        ("unpositive", None),
+    ],
+)
+def test_label_is_read_wherever_a_model_puts_it_and_two_labels_are_none(text, expected):
+    assert parse_answer(SENTIMENT, text) == expected
+
+
+def test_nested_labels_mean_the_longer_one():
+    assert parse_label(("spam", "not_spam"), "This is not spam") == "not_spam"
+    assert parse_label(("spam", "not_spam"), "This is spam!") == "spam"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"city": "Rome", "seats": 2, "cls": "first"}', {"city": "Rome", "seats": 2, "cls": "First"}),
+        ('Sure:\n```json\n{"seats": "3", "city": " Rome ", "cls": "Second", "extra": 1}\n```', None),
+        ('```json\n{"seats": "3", "city": " Rome ", "cls": "Second"}\n```', {"city": "Rome", "seats": 3, "cls": "Second"}),
+        ('{"city": "Rome", "seats": 2.5, "cls": "First"}', None),
+        ('{"city": "Rome", "seats": true, "cls": "First"}', None),
+        ('{"city": "Rome", "seats": 2, "cls": "Third"}', None),
+        ('{"city": "Rome", "seats": 2', None),
+        ("[1, 2]", None),
+    ],
+)
+def test_json_answer_has_the_fields_in_order_or_is_none(text, expected):
+    if expected is None and "extra" in text:
+        expected = {"city": "Rome", "seats": 3, "cls": "Second"}
+    got = parse_answer(ORDER, text)
+    assert (json.loads(got) if got else None) == expected
+    if got:
+        assert list(json.loads(got)) == ["city", "seats", "cls"]
+
+
+def test_deeply_nested_json_is_no_answer_and_no_crash():
+    assert find_json("{" * 100_000) is None
+    assert find_json('{"a":' * 20_000) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"a fine film ."\n\n"a bad film ."', "a fine film ."),
+        ("1. a fine film .", "a fine film ."),
+        ("Review: a fine film .", "a fine film ."),
+        ("- a  fine\tfilm .", "a fine film ."),
+        ('{"review": "a fine film ."}', "a fine film ."),
+        ("   \n", ""),
+    ],
+)
+def test_written_input_is_freed_of_its_wrapping(text, expected):
+    assert parse_input(SENTIMENT, text) == expected
+
+
+def test_proposals_keep_whole_tasks_of_a_cut_answer_and_drop_what_lacks_its_labels():
+    good = {"name": "Route E-mail", "kind": "label", "instruction": "Decide the team.", "labels": ["Sales", "Help"]}
+    bad = {"name": "x", "kind": "label", "instruction": "Decide the team.", "labels": ["one"]}
+    text = json.dumps({"tasks": [good, bad, good]})
+    (task,) = parse_proposals(text)
+    assert task.name == "route-e-mail"
+    assert task.label_names == ("sales", "help")
+    (cut,) = parse_proposals(text[: text.rindex("{") + 20])
+    assert cut == task
+    assert parse_proposals("I cannot help with that.") == []
+
+
+def test_slug_may_become_a_folder():
+    assert slug("../../Etc Passwd!") == "etc-passwd"
+    assert len(slug("x" * 200)) == 48
