@@ -12,7 +12,7 @@ import msgspec
 
 from distill import prompts
 from distill.errors import UsageError
-from distill.types import Example, Message, Request, Task
+from distill.types import Example, Label, Message, Request, Task
 
 
 class PromptSpec(msgspec.Struct, frozen=True):
@@ -188,15 +188,25 @@ def write_request(
         groups[task.label_names.index(asked)] if asked is not None else [e for group in groups for e in group]
     )
     turn = seed % len(shown) if shown else 0
-    rendered = prompts.render(
-        "write-input",
-        noun=task.input_noun,
-        instruction=task.instruction,
-        meaning=f"{label.name}: {label.description}" if label and label.description else (asked or ""),
-        attributes="\n".join(f"{name}: {value}" for name, value in attributes.items()),
-        examples="\n".join(f"- {example.input}" for example in (shown[turn:] + shown[:turn])[:3]),
+    holes = {"noun": task.input_noun, "instruction": task.instruction, "meaning": meaning(label)}
+    said = "".join(f" {name}: {value}." for name, value in attributes.items())
+    *system, asking = prompts.render("write-input", **holes, attributes=said)
+    plainly = prompts.render("write-input", **holes, attributes="")[-1]
+    turns = [
+        message
+        for example in (shown[turn:] + shown[:turn])[:3]
+        for message in (plainly, Message("assistant", example.input))
+    ]
+    return Request(
+        messages=(*system, *turns, asking), temperature=temperature, max_tokens=max_tokens, seed=seed
     )
-    return Request(messages=rendered, temperature=temperature, max_tokens=max_tokens, seed=seed)
+
+
+def meaning(label: Label | None) -> str:
+    """The label and what it means, as a sentence; nothing where any input will do."""
+    if label is None:
+        return ""
+    return f" It is {label.name}: {label.description}." if label.description else f" It is {label.name}."
 
 
 def student_messages(task: Task, input: str) -> tuple[Message, ...]:

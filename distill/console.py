@@ -143,5 +143,8 @@ class Bar:
     def _eta(self) -> str:
         if not self._total or not self._count:
             return ""
-        left = (time.monotonic() - self._started) / self._count * (self._total - self._count)
+        spent = time.monotonic() - self._started
+        if spent < SECONDS_BETWEEN_LINES or self._count < 5:
+            return ""
+        left = spent / self._count * (self._total - self._count)
         return f", {left:.0f} s left"

@@ -5,8 +5,9 @@ answer has no right answer, so there two samples must agree. It refuses to call 
 """
 
 import itertools
+import math
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import msgspec
@@ -21,12 +22,14 @@ from distill.types import Example, Progress, PromptChoice, Task
 
 T = TypeVar("T")
 R = TypeVar("R")
+Attributes = Mapping[str, tuple[str, ...]]
 Basis = Literal["construction", "agreement"]
 SAME_TEXT = 0.5
 """Token F1 from which two free answers count as the same."""
 INPUT_TOKENS = 96
 AHEAD = 64
 FIRST_PROBES = 12
+LARGEST_GRID = 20_000
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -65,29 +68,29 @@ def plan(task: Task, seed: int) -> Iterator[Cell]:
     """Endless planned inputs: each label in turn, each time with the next cell of a shuffled attribute grid.
 
     The grid is gone through whole before any cell comes again, apart for each label.
+    A label's own attributes come on top of the task's.
     """
-    names: tuple[str | None, ...] = task.label_names or (None,)
     rng = random.Random(seed)
-    grids = [_cells(task, random.Random(rng.random())) for _ in names]
+    own: list[tuple[str | None, Attributes]] = [(label.name, label.attributes) for label in task.labels]
+    grids = [
+        (name, _cells({**task.attributes, **extra}, random.Random(rng.random())))
+        for name, extra in own or [(None, {})]
+    ]
     for index in itertools.count():
-        which = index % len(names)
-        yield Cell(index, names[which], next(grids[which]))
+        name, grid = grids[index % len(grids)]
+        yield Cell(index, name, next(grid))
 
 
-def _cells(task: Task, rng: random.Random) -> Iterator[dict[str, str]]:
+def _cells(attributes: Attributes, rng: random.Random) -> Iterator[dict[str, str]]:
     """The attribute grid in random order, over and over. A grid too large to list is drawn from instead."""
-    values = list(task.attributes.values())
-    size = 1
-    for choices in values:
-        size *= len(choices)
     while True:
-        if size > 20_000:
-            yield {name: rng.choice(choices) for name, choices in task.attributes.items()}
+        if math.prod(len(choices) for choices in attributes.values()) > LARGEST_GRID:
+            yield {name: rng.choice(choices) for name, choices in attributes.items()}
             continue
-        grid = list(itertools.product(*values))
+        grid = list(itertools.product(*attributes.values()))
         rng.shuffle(grid)
         for cell in grid:
-            yield dict(zip(task.attributes, cell, strict=True))
+            yield dict(zip(attributes, cell, strict=True))
 
 
 async def write_input(

@@ -36,11 +36,12 @@ class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Label(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One answer of a closed set: what it means and a few inputs that get it."""
+    """One answer of a closed set: what it means, a few inputs that get it, what varies among those alone."""
 
     name: str
     description: str = ""
     examples: tuple[str, ...] = ()
+    attributes: dict[str, tuple[str, ...]] = {}
 
 
 class AnswerField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,7 +67,7 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One thing a model is asked to do, as `task.toml` says it.
 
     `input_noun` is what an input is called in prompts ("a film review sentence").
-    `attributes` are what generated inputs vary over: name -> the values it takes.
+    `attributes` are what generated inputs vary over: name -> the values it takes; a label may add its own.
     `fields` are the keys of a JSON answer, `labels` the closed set of a label answer.
     """
 

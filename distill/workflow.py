@@ -222,7 +222,7 @@ def with_teacher(
     step: Step,
     work: Callable[[Any, Bar], Awaitable[dict[str, Any]]],
 ) -> dict[str, Any]:
-    """Open the teacher, `work` with it, close it; the first Ctrl-C stops sending, keeping what is paid for."""
+    """Open the teacher, `work` with it, close it; the first Ctrl-C stops sending and keeps what is paid."""
     from distill.teacher.opening import open_teacher
 
     place.record("teacher", config)
@@ -272,7 +272,9 @@ def open_students(place: Workplace) -> tuple[Any, Any]:
 
     config = place.config(FinetuneConfig, {}, "finetune")
     if not place.run.adapter.is_dir():
-        raise UsageError("there is no student yet", where=str(place.run.adapter), hint="run: distill finetune")
+        raise UsageError(
+            "there is no student yet", where=str(place.run.adapter), hint="run: distill finetune"
+        )
     with Bar(place.console) as bar:
         bar.begin("loading the student", None)
         device = pick_device(config.device, config.dtype)

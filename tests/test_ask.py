@@ -73,6 +73,7 @@ def test_writing_asks_for_the_label_with_its_meaning_attributes_and_examples():
     assert "dry" in text
     assert "nice" in text
     assert "awful" not in text
+    assert "dry" not in request.messages[1].content
     assert request.seed == 5
 
 

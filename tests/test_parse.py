@@ -12,7 +12,11 @@ ORDER = Task(
     "o",
     "json",
     "Take out.",
-    fields=(AnswerField("city"), AnswerField("seats", "integer"), AnswerField("cls", choices=("First", "Second"))),
+    fields=(
+        AnswerField("city"),
+        AnswerField("seats", "integer"),
+        AnswerField("cls", choices=("First", "Second")),
+    ),
 )
 
 
@@ -45,7 +49,10 @@ def test_nested_labels_mean_the_longer_one():
     [
         ('{"city": "Rome", "seats": 2, "cls": "first"}', {"city": "Rome", "seats": 2, "cls": "First"}),
         ('Sure:\n```json\n{"seats": "3", "city": " Rome ", "cls": "Second", "extra": 1}\n```', None),
-        ('```json\n{"seats": "3", "city": " Rome ", "cls": "Second"}\n```', {"city": "Rome", "seats": 3, "cls": "Second"}),
+        (
+            '```json\n{"seats": "3", "city": " Rome ", "cls": "Second"}\n```',
+            {"city": "Rome", "seats": 3, "cls": "Second"},
+        ),
         ('{"city": "Rome", "seats": 2.5, "cls": "First"}', None),
         ('{"city": "Rome", "seats": true, "cls": "First"}', None),
         ('{"city": "Rome", "seats": 2, "cls": "Third"}', None),
@@ -83,7 +90,12 @@ def test_written_input_is_freed_of_its_wrapping(text, expected):
 
 
 def test_proposals_keep_whole_tasks_of_a_cut_answer_and_drop_what_lacks_its_labels():
-    good = {"name": "Route E-mail", "kind": "label", "instruction": "Decide the team.", "labels": ["Sales", "Help"]}
+    good = {
+        "name": "Route E-mail",
+        "kind": "label",
+        "instruction": "Decide the team.",
+        "labels": ["Sales", "Help"],
+    }
     bad = {"name": "x", "kind": "label", "instruction": "Decide the team.", "labels": ["one"]}
     text = json.dumps({"tasks": [good, bad, good]})
     (task,) = parse_proposals(text)

@@ -1,1 +1,1 @@
-"""The steps of the recipe: each reads and writes the run folder, is handed its parts and knows no other step."""
+"""The steps of the recipe: each works on the run folder, is handed its parts and knows no other step."""

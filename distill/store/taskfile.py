@@ -36,6 +36,7 @@ def read_task(path: Path) -> Task:
 def check_task(task: Task, *, where: str) -> Task:
     """`task`, if its parts fit its kind. Raises UsageError."""
     names = [label.name for label in task.labels]
+    tables = [task.attributes, *(label.attributes for label in task.labels)]
     problem = ""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", task.name):
         problem = f"name {task.name!r} may hold letters, digits, '.', '_' and '-' only"
@@ -49,7 +50,7 @@ def check_task(task: Task, *, where: str) -> Task:
         problem = f"a '{task.kind}' task has no labels; kind = \"label\" has"
     elif task.kind == "json" and not task.fields:
         problem = "a 'json' task needs [[fields]], one for each key of the answer"
-    elif any(not values for values in task.attributes.values()):
+    elif any(not values for table in tables for values in table.values()):
         problem = "an attribute has no values"
     if problem:
         raise UsageError(problem, where=where, hint=HINT)
