@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test test-fast lint format types clean
+.PHONY: setup demo test test-fast lint format types docs clean
 setup: $(STAMP)
 
 # pip with pinned constraints, not uv: only pip finds the CPU build of torch where a mirror offers one.
@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $(STAMP)
 
 demo: setup
-	$(BIN)/python -m examples.demo
+	examples/demo.sh
 
 test: setup lint types
 	$(BIN)/pytest
@@ -35,6 +35,9 @@ types: setup
 format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup
+	$(BIN)/python dev/readme_flags.py
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

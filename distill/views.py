@@ -31,13 +31,16 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence
             interval(row),
             str(row["n"]),
             row["prompt"],
-            row["trust"],
+            row["basis"],
         )
         for row in summary["tasks"]
     ]
-    headers = ("#", "task", "kind", "teacher is", "right (95%)", "probes", "best prompt", "rests on")
+    headers = ("#", "task", "kind", "is", "right (95%)", "n", "best prompt", "rests on")
     table = console.table(headers, rows, numeric=(0, 5))
-    return (table, f"Every answer is in {run.probes.parent}/. Next: distill pick 1 (a number or a name)")
+    bases = {row["basis"]: row["trust"] for row in summary["tasks"]}
+    legend = [f"{basis}: {trust}" for basis, trust in bases.items()]
+    legend.append(f"Every answer: {run.probes.parent}")
+    return (table, "\n".join(legend), "Next: distill pick 1 (or a name)")
 
 
 def picked(run: Run, task: Task) -> Sequence[Any]:

@@ -159,8 +159,7 @@ def counts(rows: Sequence["Row"], valid: Sequence["Row"]) -> dict[str, Any]:
     """How much there was to train on, and how long answers are: what `compare` gives the student room for."""
     lengths = sorted(end - start for row in [*rows, *valid] for start, end in row.spans)
     return {
-        "train_rows": len(rows),
-        "valid_rows": len(valid),
+        "rows": {"train": len(rows), "valid": len(valid)},
         "target_tokens": sum(row.target_tokens for row in rows),
         "longest_row_tokens": max(len(row.ids) for row in [*rows, *valid]),
         "answer_tokens_p99": lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))],

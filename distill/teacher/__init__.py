@@ -1,1 +1,1 @@
-"""The large model: the protocol, an OpenAI-compatible client, the embedded server, and what keeps calls paid for once."""
+"""The large model: protocol, OpenAI-compatible client, embedded server, and what buys each answer once."""

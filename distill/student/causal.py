@@ -1,0 +1,216 @@
+"""A causal language model as a student: load it from safetensors or GGUF, let it answer in batches.
+
+Refuses pickled weights and code that comes with a model.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from distill.errors import DataError, DeviceError, UsageError
+from distill.student import decode, lora
+from distill.student.batches import sorted_batches
+from distill.student.chat import Chat, open_chat
+from distill.student.device import Device
+from distill.student.forward import Net, choose_attention, open_net
+from distill.student.gguf import read_once
+from distill.student.protocol import Answer
+from distill.types import Message
+
+if TYPE_CHECKING:
+    from distill.weights import Weights
+
+
+def load(weights: "Weights", device: Device) -> tuple[Any, Any]:
+    """(model, tokenizer) on `device`, frozen, in evaluation mode.
+
+    In bfloat16, matrices are stored so (autocast would cast them anew at every use) while vectors and the
+    stream between layers stay float32. Raises UsageError where there are no safe weights, DeviceError
+    where they do not fit.
+    """
+    import transformers
+
+    check_folder(Path(weights.folder_or_id), weights.gguf_file)
+    source: dict[str, Any] = {"gguf_file": weights.gguf_file} if weights.gguf_file else {}
+    once = read_once() if weights.gguf_file else nullcontext()
+    with silent(), once, memory("choose a smaller --student"):
+        try:
+            tokenizer = transformers.AutoTokenizer.from_pretrained(
+                weights.folder_or_id, trust_remote_code=False, **source
+            )
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                weights.folder_or_id,
+                dtype=getattr(torch, device.dtype),
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                **source,
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise UsageError(
+                f"the student cannot be loaded: {first_line(error)}",
+                where=f"--student {weights.label}",
+                hint="give a Hub id, a folder with config.json and *.safetensors, a .gguf file, or 'local'",
+            ) from None
+        return prepare(forget_quantizer(model), device), tokenizer
+
+
+def prepare(model: Any, device: Device) -> Any:
+    """`model` frozen, on `device`; in bfloat16 with float32 vectors and a float32 stream between layers."""
+    model.requires_grad_(False)
+    model.eval()
+    if device.dtype == "bfloat16":
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(torch.float32 if parameter.dim() < 2 else torch.bfloat16)
+        model.get_input_embeddings().register_forward_hook(as_float32)
+    return model.to(device.name)
+
+
+def as_float32(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
+    """A forward hook: the embedding starts the stream, which then stays as wide."""
+    return output.float()
+
+
+def forget_quantizer(model: Any) -> Any:
+    """`model` without the marks of the GGUF it was read from: its weights are plain, and it may be saved."""
+    if getattr(model, "hf_quantizer", None) is not None:
+        model.hf_quantizer = None
+        model.is_quantized = False
+        for owner, name in ((model, "quantization_method"), (model.config, "quantization_config")):
+            if hasattr(owner, name):
+                delattr(owner, name)
+    return model
+
+
+def check_folder(folder: Path, gguf_file: str | None) -> None:
+    """Raise UsageError where `folder` exists and holds no weights that are safe to load."""
+    if gguf_file or not folder.is_dir():
+        return
+    if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
+        return
+    pickles = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
+    raise UsageError(
+        f"only pickled weights here ({', '.join(sorted(pickles))}), which can run code and are never loaded"
+        if pickles
+        else "no model here",
+        where=f"--student {folder}",
+        hint="convert them to safetensors" if pickles else "a model folder has config.json and *.safetensors",
+    )
+
+
+@dataclass(frozen=True)
+class CausalStudent:
+    """A `Student`: greedy, batched, and the same with or without its adapter."""
+
+    model: str
+    net: Net
+    chat: Chat
+    device: Device
+    peft_model: Any | None = None
+    adapter: bool = True
+
+    def base(self) -> "CausalStudent":
+        """The same weights with the adapter switched off."""
+        return replace(self, adapter=False)
+
+    def answer(
+        self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
+    ) -> Iterator[tuple[int, Answer]]:
+        """(index, answer) for each conversation, batch by batch, the longest first.
+
+        Raises DataError where a conversation leaves no room for an answer, DeviceError out of memory.
+        """
+        prompts = [self.chat.prompt(conversation) for conversation in conversations]
+        self._check_room(prompts, max_new_tokens)
+        choose_attention(self.net.model, max(map(len, prompts), default=0) + max_new_tokens)
+        stops = decode.stop_ids(self.net.model, self.chat)
+        state = None
+        for indices in sorted_batches([len(prompt) for prompt in prompts], batch_size):
+            began = time.perf_counter()
+            with self._running():
+                if state is None:
+                    state = decode.shared_start(self.net, prompts)
+                batch = [prompts[index] for index in indices]
+                outputs = decode.greedy(self.net, batch, state, stops, self.chat.pad, max_new_tokens)
+            took = time.perf_counter() - began
+            for index, ids in zip(indices, outputs, strict=True):
+                yield index, self._answer(ids, stops, took)
+
+    def _answer(self, ids: list[int], stops: frozenset[int], latency_s: float) -> Answer:
+        stopped = ids[-1] in stops
+        text = self.chat.text(ids[:-1] if stopped else ids).strip()
+        return Answer(text, "stop" if stopped else "length", latency_s, len(ids))
+
+    def _check_room(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+        limit = context_tokens(self.net.model)
+        for index, prompt in enumerate(prompts):
+            if len(prompt) + max_new_tokens > limit:
+                raise DataError(
+                    f"conversation {index + 1} has {len(prompt)} tokens and leaves no room for"
+                    f" {max_new_tokens} more within the student's {limit}",
+                    hint="shorten it: nothing is ever cut",
+                )
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        switch: AbstractContextManager[Any] = nullcontext()
+        if self.peft_model is not None and not self.adapter:
+            switch = self.peft_model.disable_adapter()
+        with memory("lower --answer-batch"), torch.inference_mode(), self.device.autocast(), switch:
+            yield
+
+
+def open_student(weights: "Weights", device: Device, adapter: Path | None = None) -> CausalStudent:
+    """The student behind `weights`, with the adapter in that folder on it. Raises UsageError, DeviceError."""
+    model, tokenizer = load(weights, device)
+    chat = open_chat(tokenizer)
+    wrapped = lora.load(model, adapter, weights.label) if adapter else None
+    with device.autocast():
+        net = open_net(model)
+    return CausalStudent(weights.label, net, chat, device, wrapped)
+
+
+def context_tokens(model: Any) -> int:
+    """The longest row the model can take."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return int(limit or 1 << 20)
+
+
+@contextmanager
+def memory(hint: str) -> Iterator[None]:
+    """Turn running out of memory, on a GPU or off it, into DeviceError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # A plain RuntimeError is how torch's CPU allocator says it, and anything else too.
+        is_memory = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
+        if not (is_memory or re.search("out of memory|not enough memory", str(error))):
+            raise
+        raise DeviceError(f"out of memory: {first_line(error)}", hint=hint) from None
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Keep transformers' bars and warnings off the terminal, and put its settings back."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, its first line."""
+    return (str(error) or type(error).__name__).splitlines()[0]

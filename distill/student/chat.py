@@ -1,0 +1,133 @@
+"""A tokenizer with what its chat template means: how turns end, what may pad. Holds the one way to token ids.
+
+Refuses to render text and tokenize it again, and to look for markers in it: ids come from the template alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from distill.errors import DataError, UsageError
+from distill.types import Message
+
+# For a tokenizer that ships no template. The blank before the answer is outside the prompt, so that
+# byte-pair and sentencepiece tokenizers alike make the answer's first token of it.
+PLAIN_TEMPLATE = (
+    "{% if bos_token and bos_token != eos_token %}{{ bos_token }}{% endif %}"
+    "{% for message in messages %}{{ message['role'] | capitalize }}: {{ message['content'] | trim }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer and its turns.
+
+    `closing` are the ids that close an assistant's turn, from the end-of-turn token `stop` on. `pad` fills
+    batches and is never `stop`. `folds_system` says that the template takes no system turn, so that one is
+    put before the first user's.
+    """
+
+    tokenizer: Any
+    closing: tuple[int, ...]
+    stop: int
+    pad: int
+    folds_system: bool = False
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of `messages` up to where the assistant's answer starts."""
+        return template_ids(self.tokenizer, self._turns(messages), is_prompt=True)
+
+    def whole(self, messages: Sequence[Message]) -> list[int]:
+        """Ids of a conversation whose last turn is the assistant's."""
+        return template_ids(self.tokenizer, self._turns(messages), is_prompt=False)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """What `ids` read, special tokens included."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def _turns(self, messages: Sequence[Message]) -> list[dict[str, str]]:
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        if self.folds_system and len(turns) > 1 and turns[0]["role"] == "system":
+            first = {"role": turns[1]["role"], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
+            return [first, *turns[2:]]
+        return turns
+
+
+def open_chat(tokenizer: Any) -> Chat:
+    """What `tokenizer`'s template means, found by asking it. Raises UsageError where turns have no end."""
+    if not tokenizer.chat_template:
+        if tokenizer.eos_token is None:
+            raise UsageError(
+                "the student's tokenizer has neither a chat template nor an end-of-text token",
+                where="--student",
+                hint="choose an instruction-tuned model",
+            )
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    user = {"role": "user", "content": "Hello"}
+    try:
+        template_ids(tokenizer, [{"role": "system", "content": "Be kind"}, user], is_prompt=True)
+        folds_system = False
+    except DataError:
+        folds_system = True
+    endings = [
+        template_ids(tokenizer, [user, {"role": "assistant", "content": answer}], is_prompt=False)
+        for answer in ("yes", "no 7")
+    ]
+    closing = from_first_special(common_suffix(*endings), special_ids(tokenizer))
+    if not closing:
+        raise UsageError(
+            "the student's chat template ends the assistant's turn with no special token,"
+            " so it could never learn to stop",
+            where="--student",
+            hint="choose an instruction-tuned model",
+        )
+    return Chat(tokenizer, closing, closing[0], pad_id(tokenizer, closing[0]), folds_system)
+
+
+def template_ids(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, is_prompt: bool) -> list[int]:
+    """Ids of `turns` by the tokenizer's own template. Raises DataError where the template refuses them.
+
+    `enable_thinking` is read by templates of reasoning models alone: without it an empty thought would be
+    part of the answer's ids, and trained.
+    """
+    import jinja2
+
+    try:
+        encoded = tokenizer.apply_chat_template(
+            list(turns), tokenize=True, add_generation_prompt=is_prompt, enable_thinking=False
+        )
+    except jinja2.TemplateError as error:
+        raise DataError(
+            f"the student's chat template refuses this conversation: {error}",
+            hint="turns must start with the user's and alternate",
+        ) from None
+    return list(encoded["input_ids"])
+
+
+def special_ids(tokenizer: Any) -> set[int]:
+    """Every special token. `all_special_ids` lacks the end-of-turn token of tokenizers read from GGUF."""
+    added = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return added | set(tokenizer.all_special_ids)
+
+
+def common_suffix(left: Sequence[int], right: Sequence[int]) -> tuple[int, ...]:
+    """The longest ending that both have."""
+    length = 0
+    while length < min(len(left), len(right)) and left[-1 - length] == right[-1 - length]:
+        length += 1
+    return tuple(left[len(left) - length :])
+
+
+def from_first_special(ids: Sequence[int], special: set[int]) -> tuple[int, ...]:
+    """`ids` from the first special token on; empty where there is none."""
+    start = next((index for index, number in enumerate(ids) if number in special), len(ids))
+    return tuple(ids[start:])
+
+
+def pad_id(tokenizer: Any, stop: int) -> int:
+    """An id to pad with that ends nothing; where there is none, 0, which masks and labels hide as well."""
+    ends = {stop, tokenizer.eos_token_id}
+    choices = (tokenizer.pad_token_id, tokenizer.unk_token_id)
+    return next((number for number in choices if number is not None and number not in ends), 0)

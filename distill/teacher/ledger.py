@@ -1,0 +1,151 @@
+"""The append-only truth about what was bought: every answer with its request, price and time.
+
+Refuses to hold an answer that is not on disk, and to buy one that is.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distill.store import jsonl
+from distill.types import Completion, Request, content_id
+
+HINT = "a ledger line is never edited by hand: restore the file, or move it away"
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call; None where the endpoint gives none."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Response(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was answered."""
+
+    text: str
+    finish_reason: str
+    logprobs: dict[str, Any] | None = None
+
+
+class _Bought(msgspec.Struct, frozen=True):
+    max_tokens: int
+
+
+class _Stored(msgspec.Struct, frozen=True):
+    """What is read back of a line: all but the messages, which the key stands for."""
+
+    key: str
+    request: _Bought
+    response: Response
+    usage: Usage
+    cost_usd: float | None
+    latency_s: float
+    model: str
+
+    def completion(self) -> Completion:
+        return Completion(
+            text=self.response.text,
+            finish_reason=self.response.finish_reason,
+            model=self.model,
+            prompt_tokens=self.usage.prompt_tokens,
+            completion_tokens=self.usage.completion_tokens,
+            cost_usd=self.cost_usd,
+            latency_s=self.latency_s,
+            logprobs=self.response.logprobs,
+        )
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of calls.jsonl. `teacher` was asked, `model` says it answered; `at` is Unix time."""
+
+    key: str
+    sample: int
+    teacher: str
+    request: Request
+    response: Response
+    usage: Usage
+    cost_usd: float | None
+    latency_s: float
+    model: str
+    at: float
+
+
+class Ledger:
+    """The calls in `path`, which is appended to, and in `also_read`.
+
+    `calls` and `cost_usd` (None once a price was unknown) are of `path` alone, over all its sessions.
+    Raises DataError (file:line) where the middle of a file is damaged; a torn last line is cut off.
+    """
+
+    def __init__(self, path: Path, also_read: Iterable[Path] = ()) -> None:
+        self.path = path
+        self.calls = 0
+        self.cost_usd: float | None = 0.0
+        self._known: dict[str, tuple[int, Completion]] = {}
+        self._file = jsonl.Appender(path)
+        try:
+            for other in also_read:
+                if other.exists() and other.resolve() != path.resolve():
+                    jsonl.repair(other)
+                    self._load(other)
+            for cost_usd in self._load(path):
+                self._count(cost_usd)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def get(self, key: str, max_tokens: int = 0) -> Completion | None:
+        """The stored answer, unless it was cut at fewer than `max_tokens` and may now be longer."""
+        bought, completion = self._known.get(key, (0, None))
+        if completion is None or (completion.finish_reason == "length" and bought < max_tokens):
+            return None
+        return completion
+
+    def put(self, key: str, sample: int, teacher: str, request: Request, completion: Completion) -> None:
+        """Write the answer to the disk, then hold it. Raises StorageError where it cannot be written."""
+        call = Call(
+            key=key,
+            sample=sample,
+            teacher=teacher,
+            request=request,
+            response=Response(completion.text, completion.finish_reason, completion.logprobs),
+            usage=Usage(completion.prompt_tokens, completion.completion_tokens),
+            cost_usd=completion.cost_usd,
+            latency_s=completion.latency_s,
+            model=completion.model,
+            at=time.time(),
+        )
+        self._file.append(call)
+        self._known[key] = (request.max_tokens, completion)
+        self._count(completion.cost_usd)
+
+    def close(self) -> None:
+        """Sync to the disk and close."""
+        self._file.close()
+
+    def _load(self, path: Path) -> list[float | None]:
+        costs = []
+        for _, call in jsonl.read(path, _Stored, hint=HINT):
+            self._known[call.key] = (call.request.max_tokens, call.completion())
+            costs.append(call.cost_usd)
+        return costs
+
+    def _count(self, cost_usd: float | None) -> None:
+        self.calls += 1
+        self.cost_usd = add_cost(self.cost_usd, cost_usd)
+
+
+def add_cost(total_usd: float | None, cost_usd: float | None) -> float | None:
+    """The sum; None as soon as one of them is unknown."""
+    return None if total_usd is None or cost_usd is None else total_usd + cost_usd
+
+
+def call_key(identity: str, request: Request, sample: int) -> str:
+    """What a call is known by: all that decides its answer but the room it was given."""
+    parts = msgspec.structs.asdict(request)
+    del parts["max_tokens"]
+    return content_id(identity, parts, sample)

@@ -1,0 +1,195 @@
+"""The one owner of concurrency and retries: calls in flight are bounded, and the bound follows the endpoint.
+
+Additive increase, multiplicative decrease, as TCP does it (Chiu & Jain 1989). Refuses to count "slow down"
+(429) as a failure, and to go on sending once told to stop.
+"""
+
+import asyncio
+import random
+from collections import deque
+from time import monotonic
+
+from distill.errors import Interrupted, TeacherError
+from distill.teacher.protocol import Teacher, TryAgain
+from distill.types import Completion, Request
+
+CUT = 0.75
+SUCCESSES_PER_RISE = 25
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 30.0
+TRIES_ABSENT = 3
+RESUMES = "run the same command again: it resumes"
+
+
+class Pool:
+    """A teacher that calls another, at most `limit` calls at once, and asks again where that may help.
+
+    A call that fails (5xx, timeout, dropped or damaged answer) is retried with full jitter until its
+    failures took `max_wait_s`. A 429 makes every caller wait and costs no retry.
+    """
+
+    def __init__(self, teacher: Teacher, *, max_concurrency: int = 16, max_wait_s: float = 300.0) -> None:
+        self._teacher = teacher
+        self._most = max_concurrency
+        self._max_wait_s = max_wait_s
+        self._jitter = random.Random()
+        self._limit = float(max_concurrency)
+        self._held = 0
+        self._in_flight = 0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._stopping = asyncio.Event()
+        self._answered = False
+        self._successes = 0
+        self._bursts = 0
+        self._cut_at = float("-inf")
+        self._resume_at = float("-inf")
+
+    @property
+    def model(self) -> str:
+        """The wrapped teacher's."""
+        return self._teacher.model
+
+    @property
+    def identity(self) -> str:
+        """The wrapped teacher's."""
+        return self._teacher.identity
+
+    @property
+    def in_flight(self) -> int:
+        """Calls sent and not yet answered."""
+        return self._in_flight
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be in flight now."""
+        return int(self._limit)
+
+    def stop(self) -> None:
+        """Send nothing more: whoever waits to send gets Interrupted at once. Calls already sent go on."""
+        self._stopping.set()
+        self._wake()
+
+    async def complete(self, request: Request, sample: int = 0) -> Completion:
+        """The teacher's answer, however often it must be asked.
+
+        A call cancelled before it is sent is not sent. Once sent it goes on to its end and its answer is
+        returned even if this call is cancelled meanwhile: it is paid for. Raises Interrupted after
+        `stop`, TeacherError when retries are used up, and what the wrapped teacher raises.
+        """
+        tries, spent_s = 0, 0.0
+        while True:
+            await self._enter()
+            started = monotonic()
+            try:
+                return await self._send(request, sample)
+            except TryAgain as fault:
+                if fault.rate_limited:
+                    self._slow_down(started, fault.after_s)
+                    continue
+                tries += 1
+                spent_s += monotonic() - started
+                wait_s = self._backoff(fault, tries, spent_s)
+            finally:
+                self._leave()
+            await self._nap(wait_s)
+            spent_s += wait_s
+
+    async def close(self) -> None:
+        """Stop, and close the wrapped teacher."""
+        self.stop()
+        await self._teacher.close()
+
+    async def _send(self, request: Request, sample: int) -> Completion:
+        self._in_flight += 1
+        sent = asyncio.ensure_future(self._teacher.complete(request, sample))
+        cancelled = False
+        try:
+            while not sent.done():
+                try:
+                    await asyncio.wait([sent])
+                except asyncio.CancelledError:
+                    cancelled = True
+            if cancelled and sent.exception():
+                raise asyncio.CancelledError
+            completion = sent.result()
+        except TryAgain as fault:
+            self._answered |= not fault.unreachable
+            raise
+        finally:
+            self._in_flight -= 1
+        self._speed_up()
+        return completion
+
+    def _speed_up(self) -> None:
+        self._answered = True
+        self._bursts = 0
+        self._successes += 1
+        if self._successes % SUCCESSES_PER_RISE == 0 and self._limit < self._most:
+            self._limit = min(self._most, self._limit + 1)
+            self._wake()
+
+    def _slow_down(self, sent_at: float, after_s: float) -> None:
+        """Cut the limit once for all calls that were already under way, and hold everyone back."""
+        now = monotonic()
+        if sent_at >= self._cut_at:
+            self._cut_at = now
+            self._bursts += 1
+            self._limit = max(1.0, self._limit * CUT)
+        wait_s = after_s or self._jitter.uniform(0.5, 1.0) * min(LONGEST_WAIT_S, 2.0 ** (self._bursts - 1))
+        self._resume_at = max(self._resume_at, now + wait_s)
+
+    def _backoff(self, fault: TryAgain, tries: int, spent_s: float) -> float:
+        """Seconds to wait before asking again. Raises TeacherError where that is no use any more."""
+        absent = fault.unreachable and not self._answered
+        if (absent and tries >= TRIES_ABSENT) or spent_s >= self._max_wait_s:
+            times = "once" if tries == 1 else f"{tries} times in {spent_s:.0f} s"
+            hint = "is it running, and is --base-url right?" if absent else RESUMES
+            raise TeacherError(
+                f"{fault.reason} (tried {times})", where=f"model {self.model}", hint=hint
+            ) from None
+        longest_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**tries)
+        wait_s = 1.0 if absent else max(fault.after_s, self._jitter.uniform(0, longest_s))
+        return min(wait_s, self._max_wait_s - spent_s)
+
+    async def _enter(self) -> None:
+        """Take a slot, then wait out a pause the endpoint asked for. Raises Interrupted once stopped."""
+        while self._held >= self.limit and not self._stopping.is_set():
+            turn = asyncio.get_running_loop().create_future()
+            self._queue.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                self._wake()  # the turn may have been given to us already: hand it on
+                raise
+        self._held += 1
+        try:
+            await self._nap(0)
+            while (wait_s := self._resume_at - monotonic()) > 0:
+                await self._nap(wait_s)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._held -= 1
+        self._wake()
+
+    def _wake(self) -> None:
+        """Give free slots to those who have waited longest; everyone, once stopping."""
+        free = len(self._queue) if self._stopping.is_set() else self.limit - self._held
+        while free > 0 and self._queue:
+            turn = self._queue.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                free -= 1
+
+    async def _nap(self, wait_s: float) -> None:
+        """Sleep, unless stopped. Raises Interrupted."""
+        if wait_s > 0 and not self._stopping.is_set():
+            try:
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                return
+        if self._stopping.is_set():
+            raise Interrupted("stopped before everything was asked", hint=RESUMES)

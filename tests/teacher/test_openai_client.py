@@ -1,0 +1,210 @@
+import asyncio
+
+import pytest
+from fault_server import Fault, FaultServer, chat, error
+
+from distill.errors import BudgetReached, CredentialsError, TeacherError, UsageError
+from distill.teacher.openai_client import OpenAITeacher, cost_usd, public_url
+from distill.teacher.protocol import TryAgain
+from distill.types import Message, Request
+
+KEY = "sk-sentinel-0123456789abcdef"
+ASK = Request((Message("system", "be brief"), Message("user", "hello")))
+
+
+def ask(server, request=ASK, sample=0, times=1, **how):
+    """What `times` completes give: completions, or the exceptions raised; and the teacher."""
+
+    async def run():
+        teacher = OpenAITeacher("big", base_url=server.url, api_key=KEY, **how)
+        try:
+            out = []
+            for _ in range(times):
+                out += await asyncio.gather(teacher.complete(request, sample), return_exceptions=True)
+            return out, teacher
+        finally:
+            await teacher.close()
+
+    return asyncio.run(run())
+
+
+def only(server, **how):
+    (outcome,), _ = ask(server, **how)
+    return outcome
+
+
+def test_an_answer_with_its_tokens_cost_time_and_the_model_that_gave_it():
+    with FaultServer([chat("hi", model="big-2026", usage=(1000, 500), wait_s=0.02)]) as server:
+        answer = only(server, price_in=2.0, price_out=4.0)
+    assert (answer.text, answer.finish_reason, answer.model) == ("hi", "stop", "big-2026")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cost_usd) == (1000, 500, 0.004)
+    assert answer.latency_s >= 0.02
+    assert server.asked[0]["messages"] == [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "hello"},
+    ]
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+
+
+def test_null_content_is_empty_text_and_no_usage_is_unknown_cost():
+    with FaultServer([chat(None, finish=None, usage=None)]) as server:
+        answer = only(server, price_in=1.0, price_out=1.0)
+    assert (answer.text, answer.finish_reason, answer.prompt_tokens, answer.cost_usd) == (
+        "",
+        "stop",
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("seed", "temperature", "sample", "sent"), [(None, 1.0, 3, None), (7, 1.0, 3, 10), (7, 0.0, 3, 7)]
+)
+def test_sample_moves_the_seed_only_where_sampling(seed, temperature, sample, sent):
+    with FaultServer() as server:
+        only(server, request=Request(ASK.messages, temperature=temperature, seed=seed), sample=sample)
+    assert server.asked[0].get("seed") == sent
+
+
+AGAIN = {
+    "429 in seconds": (error(429, headers={"Retry-After": "3"}), 3.0, True),
+    "429 in milliseconds": (error(429, headers={"retry-after-ms": "250"}), 0.25, True),
+    "429 with nonsense": (error(429, headers={"Retry-After": "soon"}), 0.0, True),
+    "429 without end": (error(429, headers={"Retry-After": "inf"}), 0.0, True),
+    "429 by a past date": (error(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), 0.0, True),
+    "500": (error(500), 0.0, False),
+    "503 that is no JSON": (Fault(503, b"<html>busy</html>"), 0.0, False),
+    "cut JSON": (Fault(200, b'{"choices": [{"mess'), 0.0, False),
+    "not UTF-8": (Fault(200, b'{"choices": "\xff"}'), 0.0, False),
+    "a page": (Fault(200, b"<html>login</html>"), 0.0, False),
+    "no choices": (Fault(200, {"choices": []}), 0.0, False),
+    "an error under 200": (Fault(200, {"error": {"message": "overloaded"}}), 0.0, False),
+    "dropped before": (Fault(drop=True), 0.0, False),
+    "dropped half way": (chat("long" * 99, cut=50), 0.0, False),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_what_another_attempt_may_mend(name):
+    fault, after_s, limited = AGAIN[name]
+    with FaultServer([fault]) as server:
+        outcome = only(server)
+    assert isinstance(outcome, TryAgain), outcome
+    assert (outcome.after_s, outcome.rate_limited, outcome.unreachable) == (after_s, limited, False)
+    assert len(server.asked) == 1
+
+
+def test_a_hanging_call_is_given_up():
+    with FaultServer([chat(wait_s=30)]) as server:
+        outcome = only(server, timeout_s=0.1)
+    assert isinstance(outcome, TryAgain)
+    assert "within 0.1 s" in outcome.reason
+
+
+def test_nobody_there():
+    with FaultServer() as server:
+        pass
+    outcome = only(server)
+    assert isinstance(outcome, TryAgain)
+    assert outcome.unreachable
+    assert server.url in outcome.reason
+
+
+FINAL = {
+    "401": (error(401, f"Incorrect API key provided: {KEY}"), CredentialsError, "OPENAI_API_KEY"),
+    "403": (error(403, "region"), CredentialsError, "region"),
+    "402": (error(402, "no credit"), BudgetReached, "no credit"),
+    "quota": (error(429, "You exceeded your quota", "insufficient_quota"), BudgetReached, "quota"),
+    "404": (error(404, "no such model"), UsageError, "big"),
+    "400": (error(400, "prompt too long " * 99, "context_length_exceeded"), TeacherError, "prompt too long"),
+    "422": (Fault(422, {"detail": [{"msg": "bad role"}]}), TeacherError, "bad role"),
+    "413": (error(413, "too big"), TeacherError, "413"),
+}
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_what_no_retry_mends(name):
+    fault, kind, words = FINAL[name]
+    with FaultServer([fault]) as server:
+        outcome = only(server)
+    assert type(outcome) is kind
+    told = f"{outcome.message} {outcome.where} {outcome.hint}"
+    assert words in told
+    assert server.url in told
+    assert len(told) < 600
+    assert KEY not in repr(outcome) + told
+
+
+def test_the_key_is_taken_out_of_whatever_an_endpoint_echoes():
+    echoes = [chat(f"your key is {KEY}", model=KEY), Fault(200, f"key {KEY}".encode()), error(500, KEY)]
+    with FaultServer(echoes) as server:
+        (answer, *faults), _ = ask(server, times=3)
+    assert answer.text == "your key is [key]"
+    assert KEY not in repr(answer) + "".join(fault.reason for fault in faults)
+
+
+def test_a_stand_in_for_a_key_is_a_word_like_any_other():
+    async def run(server):
+        teacher = OpenAITeacher("big", base_url=server.url, api_key="EMPTY")
+        try:
+            return (await teacher.complete(ASK)).text
+        finally:
+            await teacher.close()
+
+    with FaultServer([chat("the shelf is EMPTY")]) as server:
+        assert asyncio.run(run(server)) == "the shelf is EMPTY"
+
+
+UNSUPPORTED = [
+    ("response_format", error(400, "'response_format' of type json_schema is not supported"), None),
+    ("response_format", error(400, "failed to parse grammar"), None),
+    (
+        "seed",
+        Fault(422, {"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}),
+        None,
+    ),
+    (
+        "max_tokens",
+        error(
+            400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens'.", "unsupported_parameter"
+        ),
+        "max_completion_tokens",
+    ),
+    (
+        "temperature",
+        error(400, "Only the default (1) is supported", "unsupported_value", "temperature"),
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "fault", "instead"), UNSUPPORTED)
+def test_what_an_endpoint_does_not_support_is_left_out_and_stays_out(name, fault, instead):
+    request = Request(ASK.messages, seed=1, response_format={"type": "json_object"})
+    with FaultServer([fault]) as server:
+        outcomes, teacher = ask(server, request=request, times=2)
+    assert [outcome.text for outcome in outcomes] == ["ok", "ok"]
+    assert [name in body for body in server.asked] == [True, False, False]
+    assert instead is None or server.asked[1][instead] == request.max_tokens
+    assert teacher.left_out == {name}
+
+
+def test_an_endpoint_that_refuses_everything_is_not_asked_for_ever():
+    refusal = error(400, "max_tokens and max_completion_tokens are unsupported")
+    with FaultServer(lambda *_: refusal) as server:
+        outcome = only(server)
+    assert isinstance(outcome, TeacherError)
+    assert len(server.asked) <= 4
+
+
+def test_prices():
+    assert cost_usd(1_000_000, 2_000_000, 1.5, 2.0) == 5.5
+    assert cost_usd(1, 1, None, 2.0) is None
+    assert cost_usd(None, 1, 1.0, 2.0) is None
+    assert cost_usd(None, None, 0.0, 0.0) == 0.0
+
+
+def test_a_url_is_shown_without_what_may_be_secret():
+    assert public_url("https://me:pw@host:1/v1/?api-key=x#y") == "https://host:1/v1"
+    with pytest.raises(UsageError):
+        public_url("localhost:8000/v1")

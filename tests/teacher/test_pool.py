@@ -1,0 +1,233 @@
+import asyncio
+from time import monotonic
+
+import pytest
+from fault_server import FaultServer, chat, error
+
+from distill.errors import CredentialsError, Interrupted, TeacherError
+from distill.teacher.openai_client import OpenAITeacher
+from distill.teacher.pool import Pool
+from distill.teacher.protocol import TryAgain
+from distill.types import Completion, Message, Request
+
+
+def request(index=0):
+    return Request((Message("user", f"q{index}"),))
+
+
+class Flaky:
+    """A teacher that does what `script(number from 0)` says: returns text, or raises."""
+
+    model = identity = "flaky"
+
+    def __init__(self, script):
+        self.script, self.asked, self.running, self.most = script, 0, 0, 0
+
+    async def complete(self, request, sample=0):
+        number, self.asked = self.asked, self.asked + 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await asyncio.sleep(0.002)
+            return Completion(self.script(number) or "ok")
+        finally:
+            self.running -= 1
+
+    async def close(self):
+        pass
+
+
+def raising(fault):
+    def script(number):
+        raise fault
+
+    return script
+
+
+def first(count, fault):
+    def script(number):
+        if number < count:
+            raise fault
+
+    return script
+
+
+def through(teacher, calls=1, **how):
+    async def run():
+        pool = Pool(teacher, **how)
+        try:
+            return await asyncio.gather(*(pool.complete(request(i)) for i in range(calls))), pool
+        finally:
+            await pool.close()
+
+    return asyncio.run(run())
+
+
+def test_no_more_at_once_than_allowed():
+    teacher = Flaky(lambda _: None)
+    answers, pool = through(teacher, calls=50, max_concurrency=4)
+    assert len(answers) == 50
+    assert teacher.most == 4
+    assert pool.in_flight == 0
+
+
+def test_failures_are_asked_again():
+    teacher = Flaky(first(2, TryAgain("HTTP 500")))
+    through(teacher)
+    assert teacher.asked == 3
+
+
+def test_a_call_that_keeps_failing_stops_with_what_failed_and_how_often():
+    teacher = Flaky(raising(TryAgain("HTTP 500: no")))
+    started = monotonic()
+    with pytest.raises(TeacherError, match=r"HTTP 500: no \(tried \d+ times in \d s\)") as caught:
+        through(teacher, max_wait_s=0.5)
+    assert monotonic() - started < 2
+    assert "resumes" in caught.value.hint
+
+
+def test_no_patience_is_one_try():
+    with pytest.raises(TeacherError, match="tried once"):
+        through(Flaky(raising(TryAgain("x"))), max_wait_s=0)
+
+
+def test_what_no_retry_mends_is_raised_at_once():
+    teacher = Flaky(raising(CredentialsError("no")))
+    with pytest.raises(CredentialsError):
+        through(teacher)
+    assert teacher.asked == 1
+
+
+def test_an_absent_endpoint_is_given_up_soon():
+    with FaultServer() as server:
+        pass
+    started = monotonic()
+    with pytest.raises(TeacherError, match=server.url) as caught:
+        through(OpenAITeacher("big", base_url=server.url, api_key="none"), calls=5)
+    assert monotonic() - started < 5
+    assert "--base-url" in caught.value.hint
+
+
+def test_an_endpoint_that_once_answered_is_waited_for():
+    faults = [None, *[TryAgain("gone", unreachable=True)] * 4]
+
+    def script(number):
+        if number < len(faults) and faults[number]:
+            raise faults[number]
+
+    async def run():
+        pool = Pool(Flaky(script))
+        pool._jitter.uniform = lambda low, high: 0.001
+        await pool.complete(request())
+        answer = await pool.complete(request())
+        await pool.close()
+        return answer.text
+
+    assert asyncio.run(run()) == "ok"
+
+
+def test_rate_limits_are_obeyed_cost_no_retry_and_cut_the_limit_once_a_burst():
+    async def run():
+        teacher = Flaky(first(8, TryAgain("HTTP 429", 0.15, rate_limited=True)))
+        pool = Pool(teacher, max_concurrency=8, max_wait_s=0)
+        started = monotonic()
+        answers = await asyncio.gather(*(pool.complete(request(i)) for i in range(12)))
+        assert monotonic() - started >= 0.15
+        assert len(answers) == 12
+        assert teacher.asked == 20
+        assert pool.limit == 6
+        for index in range(100):
+            await pool.complete(request(index))
+        assert pool.limit == 8
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_over_http_the_pause_holds_everyone_back():
+    times = []
+
+    def script(number, _):
+        times.append(monotonic())
+        return error(429, headers={"Retry-After": "0.3"}) if number == 0 else chat()
+
+    async def run(url):
+        pool = Pool(OpenAITeacher("big", base_url=url, api_key="none"), max_concurrency=2)
+        head = asyncio.create_task(pool.complete(request()))
+        while pool._resume_at < 0:
+            await asyncio.sleep(0.005)
+        await asyncio.gather(head, *(pool.complete(request(i)) for i in range(3)))
+        await pool.close()
+
+    with FaultServer(script) as server:
+        asyncio.run(run(server.url))
+    assert len(times) == 5
+    assert times[1] - times[0] > 0.28
+
+
+def test_stop_lets_what_is_sent_finish_and_nothing_else_start():
+    async def run():
+        teacher = Flaky(lambda _: None)
+        pool = Pool(teacher, max_concurrency=2)
+        calls = [asyncio.create_task(pool.complete(request(i))) for i in range(6)]
+        await asyncio.sleep(0.001)
+        assert pool.in_flight == 2
+        pool.stop()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end) for end in ends] == [Completion] * 2 + [Interrupted] * 4
+        assert teacher.asked == 2
+        with pytest.raises(Interrupted):
+            await pool.complete(request())
+        await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("fault", [TryAgain("503", 60), TryAgain("429", 60, rate_limited=True)])
+def test_stop_ends_a_retry_sleep_at_once(fault):
+    async def run():
+        pool = Pool(Flaky(raising(fault)))
+        call = asyncio.create_task(pool.complete(request()))
+        await asyncio.sleep(0.05)
+        started = monotonic()
+        pool.stop()
+        with pytest.raises(Interrupted):
+            await call
+        assert monotonic() - started < 0.5
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_call_in_the_queue_is_never_sent_and_loses_no_slot():
+    async def run():
+        teacher = Flaky(lambda _: None)
+        pool = Pool(teacher, max_concurrency=1)
+        calls = [asyncio.create_task(pool.complete(request(i))) for i in range(4)]
+        await asyncio.sleep(0.001)
+        calls[1].cancel()
+        calls[2].cancel()
+        ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(end).__name__ for end in ends] == [
+            "Completion",
+            "CancelledError",
+            "CancelledError",
+            "Completion",
+        ]
+        assert teacher.asked == 2
+        await asyncio.wait_for(pool.complete(request()), 1)
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_call_that_is_sent_goes_on():
+    async def run():
+        pool = Pool(Flaky(lambda _: None))
+        call = asyncio.create_task(pool.complete(request()))
+        await asyncio.sleep(0.001)
+        call.cancel()
+        assert (await call).text == "ok"
+        await pool.close()
+
+    asyncio.run(run())

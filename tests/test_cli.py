@@ -1,0 +1,281 @@
+"""The command line as a user meets it, against a real endpoint over HTTP: results, errors, exit codes, keys."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from distill.cli import guarded, main
+from distill.store.run import Run
+from distill.types import Message, Request
+from tests.conftest import MOOD, play
+from tests.teacher.fault_server import FaultServer, chat, error
+
+KEY = "sk-sentinel-0123456789abcdef"
+TASK = """name = "mood"
+kind = "label"
+instruction = "Decide the mood of a note."
+input_noun = "note"
+labels = [
+  {name = "happy", description = "glad", examples = ["what a joyful morning this is", "we laughed all evening"]},
+  {name = "sad", description = "unhappy", examples = ["nobody came and it rained", "she missed him more than ever"]},
+]
+"""
+
+
+def answer(number, body):
+    messages = tuple(Message(entry["role"], entry["content"]) for entry in body["messages"])
+    if "Propose" in messages[-1].content:
+        entry = {
+            "name": "Mood Check",
+            "kind": "label",
+            "instruction": "Decide the mood.",
+            "labels": ["happy", "sad"],
+        }
+        other = {"name": "reply", "kind": "text", "instruction": "Answer the note.", "input_noun": "note"}
+        return chat(json.dumps({"tasks": [entry, other]}))
+    return chat(play(Request(messages, seed=body.get("seed", 0)), 0))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    (tmp_path / "task.toml").write_text(TASK)
+    return tmp_path
+
+
+def distill(*arguments):
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return left.value.code
+
+
+def files_hold(folder, text):
+    return [path for path in Path(folder).rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_explore_pick_generate_status_over_http(place, capsys):
+    with FaultServer(answer) as server:
+        remote = ("--teacher", "big", "--base-url", server.url)
+        assert (
+            distill(
+                "--run", "a", "explore", "notes", "--task", "task.toml", "--tasks", 2, "--probes", 12, *remote
+            )
+            == 0
+        )
+        shown = capsys.readouterr()
+        assert "mood" in shown.out
+        assert "reply" in shown.out
+        assert "Next: distill pick" in shown.out
+        assert "Next" not in shown.err
+        assert distill("pick", "mood") == 0
+        # The teacher is remembered: the flags are not needed again.
+        assert distill("generate", "--n", 20) == 0
+        shown = capsys.readouterr()
+        assert re.search(r"20 kept of \d+", shown.out)
+        asked = len(server.asked)
+        assert distill("generate", "--n", 20) == 0
+        assert "is done and nothing changed" in capsys.readouterr().err
+        assert len(server.asked) == asked
+        assert distill("--json", "status") == 0
+        standing = json.loads(capsys.readouterr().out)
+        assert [entry["done"] for entry in standing["steps"]] == [True, True, False, False]
+        assert standing["next"] == "distill finetune"
+        assert distill("generate", "--n", 30) == 0
+        assert "stale (n changed)" in capsys.readouterr().err
+    assert not files_hold(place, KEY)
+
+
+def test_json_is_one_object_on_stdout(place, capsys):
+    with FaultServer(answer) as server:
+        assert distill("--json", "pick", "--task", "task.toml") == 0
+        assert json.loads(capsys.readouterr().out)["task"] == "mood"
+        assert distill("--json", "generate", "--n", 12, "--teacher", "big", "--base-url", server.url) == 0
+        receipt = json.loads(capsys.readouterr().out)
+    assert receipt["accepted"] == 12
+    assert receipt["cost_usd"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--run", "../../x", "status"], 2, "cannot be a run name"),
+        (["status"], 2, "there is no run yet"),
+        (["--run", "nope", "generate"], 2, "there is no run 'nope'"),
+        (["explore"], 2, "empty brief"),
+        (["explore", "  "], 2, "empty brief"),
+        (["pick"], 2, "there is no run yet"),
+        (["pick", "--task", "absent.toml"], 2, "no such task file"),
+        (["generate", "--n", "0"], 2, "--n"),
+        (["generate", "--samples", "x"], 2, "--samples"),
+        (["frobnicate"], 2, "No such command"),
+    ],
+)
+def test_wrong_words_are_told_with_their_place_and_leave_no_traceback(place, capsys, arguments, code, says):
+    assert distill(*arguments) == code
+    shown = capsys.readouterr()
+    assert says in shown.err
+    assert "Traceback" not in shown.err
+    assert not (place.parent / "x").exists()
+
+
+def test_absent_endpoint_refused_key_and_absent_key_are_told_apart(place, capsys, monkeypatch):
+    assert distill("pick", "--task", "task.toml") == 0
+    capsys.readouterr()
+    assert distill("generate", "--n", 5, "--teacher", "big", "--base-url", "http://127.0.0.1:9/v1") == 1
+    assert "127.0.0.1:9" in capsys.readouterr().err
+    with FaultServer(lambda *_: error(401, f"Incorrect API key provided: {KEY}")) as server:
+        assert distill("generate", "--n", 5, "--teacher", "big", "--base-url", server.url) == 4
+    shown = capsys.readouterr().err
+    assert "OPENAI_API_KEY" in shown
+    assert KEY not in shown
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert distill("generate", "--n", 5, "--teacher", "big", "--base-url", "https://api.openai.com/v1") == 4
+    assert "--teacher local" in capsys.readouterr().err
+    assert not files_hold(place, KEY)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b'{"input": "a b c"}\n{"input": "x', "not a line of JSON"),
+        (b'{"input": "caf\xe9"}\n', "UTF-8"),
+        (b'{"other": 1}\n', "no input"),
+        (b'{"input": "' + b"x" * (100 * 2**20) + b'"}\n', "over 16 MiB"),
+    ],
+    ids=["empty", "half JSON", "latin-1", "no input", "100 MB line"],
+)
+def test_bad_inputs_name_file_and_line_before_anything_is_bought(place, capsys, content, says):
+    (place / "in.jsonl").write_bytes(content)
+    assert distill("pick", "--task", "task.toml") == 0
+    with FaultServer(answer) as server:
+        remote = ("--teacher", "big", "--base-url", server.url)
+        assert distill("generate", "--n", 5, "--inputs", "in.jsonl", *remote) == 2
+        assert not server.asked
+    shown = capsys.readouterr().err
+    assert says in shown
+    assert "in.jsonl" in shown
+    assert "Traceback" not in shown
+
+
+def test_absent_inputs_file_is_told(place, capsys):
+    assert distill("pick", "--task", "task.toml") == 0
+    assert distill("generate", "--inputs", "absent.jsonl") == 2
+    assert "absent.jsonl" in capsys.readouterr().err
+
+
+def test_pick_says_what_there_is(place, capsys):
+    assert distill("pick", "--task", "task.toml") == 0
+    assert distill("pick", "3") == 2
+    assert "nothing is explored yet" in capsys.readouterr().err
+
+
+def test_hostile_model_text_is_shown_as_text(place, capsys):
+    def hostile(number, body):
+        if "Propose" in body["messages"][-1]["content"]:
+            entry = {
+                "name": "x",
+                "kind": "text",
+                "instruction": "[red]Do[/red] \x1b[31m<script>",
+                "input_noun": "n",
+            }
+            return chat(json.dumps({"tasks": [entry]}))
+        return chat("[/INST] \x1b]0;evil\x07<script>alert(1)</script> [bold]x[/bold]")
+
+    with FaultServer(hostile) as server:
+        remote = ("--teacher", "big", "--base-url", server.url)
+        assert distill("explore", "[b]brief[/b]", "--tasks", 1, "--probes", 4, *remote) == 0
+    shown = capsys.readouterr()
+    assert "\x1b]0" not in shown.out + shown.err
+
+
+def test_locked_run_is_exit_6(place, capsys):
+    assert distill("pick", "--task", "task.toml") == 0
+    with Run.open(place / "runs", None).locked():
+        code = (
+            "import sys; from distill.cli import main\n"
+            "main(['generate', '--teacher', 'big', '--base-url', 'http://127.0.0.1:9/v1'])"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 6
+    assert "another distill process" in done.stderr
+
+
+def test_ctrl_c_keeps_what_was_paid_for_and_says_how_to_go_on(place):
+    def slow(number, body):
+        time.sleep(0.02)
+        return answer(number, body)
+
+    with FaultServer(slow) as server:
+        command = [sys.executable, "-m", "distill.cli"]
+        subprocess.run([*command, "pick", "--task", "task.toml"], check=True, capture_output=True)
+        remote = ["--teacher", "big", "--base-url", server.url]
+        going = subprocess.Popen(
+            [*command, "generate", "--n", "400", *remote], stderr=subprocess.PIPE, text=True
+        )
+        while sum(server.answered.values()) < 40:
+            time.sleep(0.02)
+        going.send_signal(signal.SIGINT)
+        _, told = going.communicate(timeout=30)
+        assert going.returncode == 130
+        assert "hint: run the same command again: it resumes" in told
+        assert "Traceback" not in told
+        answered = sum(server.answered.values())
+        ledger = Run.open(place / "runs", None).ledger("generate").read_text().splitlines()
+        assert len(ledger) == answered
+        assert all(json.loads(line)["response"]["text"] for line in ledger)
+        done = subprocess.run(
+            [*command, "generate", "--n", "60", *remote], capture_output=True, text=True, check=True
+        )
+        assert re.search(r"60 kept of", done.stdout)
+        keys = [json.loads(line)["key"] for line in Run.open(place / "runs", None).ledger("generate").open()]
+        assert len(keys) == len(set(keys)) == sum(server.answered.values())
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not Path("/bin/mount").exists(), reason="mounting a small tmpfs needs root"
+)
+def test_full_disk_is_told_and_the_ledger_stays_whole(place, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], check=False)
+    if mounted.returncode:
+        pytest.skip("cannot mount a tmpfs here")
+    try:
+        with FaultServer(answer) as server:
+            command = [sys.executable, "-m", "distill.cli", "--runs-dir", str(small / "runs")]
+            subprocess.run([*command, "pick", "--task", "task.toml"], check=True, capture_output=True)
+            remote = ["--teacher", "big", "--base-url", server.url]
+            done = subprocess.run(
+                [*command, "generate", "--n", "200", *remote], capture_output=True, text=True, check=False
+            )
+        assert done.returncode == 1
+        assert "the disk is full" in done.stderr
+        assert "Traceback" not in done.stderr
+        lines = Run(small / "runs" / "first").ledger("generate").read_bytes()
+        assert lines.endswith(b"\n")
+        assert all(json.loads(line) for line in lines.splitlines())
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_internal_errors_have_no_traceback_without_debug(capsys):
+    def broken():
+        raise RuntimeError("boom")
+
+    assert guarded(broken, []) == 1
+    assert "boom" in capsys.readouterr().err
+    with pytest.raises(RuntimeError):
+        guarded(broken, ["--debug"])
+
+
+def test_mood_task_is_the_one_in_the_fixtures():
+    assert MOOD.label_names == ("happy", "sad")
