@@ -1,4 +1,4 @@
-"""Writes the flags of every command into README.md, from config.py: `make docs`; a test checks that it was run."""
+"""Writes the flags of every command into README.md, from config.py: `make docs`; a test checks it."""
 
 import dataclasses
 from pathlib import Path
@@ -18,7 +18,11 @@ COMMANDS = {
 
 def shown(value: object) -> str:
     """A default as the table has it."""
-    return {None: "", True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool | None) else str(value)
+    return (
+        {None: "", True: "on", False: "off"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )
 
 
 def table() -> str:
@@ -29,7 +33,9 @@ def table() -> str:
             f"| `{flag(field.name)}` | {shown(field.default)} | {field.metadata['help']} |"
             for field in dataclasses.fields(kind)
         ]
-        parts.append("\n".join([f"**{command}**\n", "| flag | default | what it does |", "|---|---|---|", *rows]))
+        parts.append(
+            "\n".join([f"**{command}**\n", "| flag | default | what it does |", "|---|---|---|", *rows])
+        )
     return "\n\n".join(parts)
 
 

@@ -34,6 +34,7 @@ def _few(name: str, template: str) -> list[PromptSpec]:
     ]
 
 
+EXAMPLES_TO_WRITE_LIKE = 3
 MENU = (
     PromptSpec("zero-shot", "answer"),
     PromptSpec("described", "answer-described"),
@@ -188,25 +189,33 @@ def write_request(
         groups[task.label_names.index(asked)] if asked is not None else [e for group in groups for e in group]
     )
     turn = seed % len(shown) if shown else 0
-    holes = {"noun": task.input_noun, "instruction": task.instruction, "meaning": meaning(label)}
-    said = "".join(f" {name}: {value}." for name, value in attributes.items())
-    *system, asking = prompts.render("write-input", **holes, attributes=said)
-    plainly = prompts.render("write-input", **holes, attributes="")[-1]
-    turns = [
-        message
-        for example in (shown[turn:] + shown[:turn])[:3]
-        for message in (plainly, Message("assistant", example.input))
-    ]
+    shown = (shown[turn:] + shown[:turn])[:EXAMPLES_TO_WRITE_LIKE]
+    holes = {"what": what(task, label), "noun": task.input_noun, "instruction": task.instruction}
+    # Shown examples say what to write better than an instruction does: a small teacher keeps to neither both.
+    template = "write-like" if shown else "write-input"
+    *system, asking = prompts.render(template, **holes, attributes=phrased(attributes))
+    plainly = prompts.render(template, **holes, attributes="")[-1]
+    turns = [message for example in shown for message in (plainly, Message("assistant", example.input))]
     return Request(
         messages=(*system, *turns, asking), temperature=temperature, max_tokens=max_tokens, seed=seed
     )
 
 
-def meaning(label: Label | None) -> str:
-    """The label and what it means, as a sentence; nothing where any input will do."""
+def what(task: Task, label: Label | None) -> str:
+    """What is to be written: "negative review (the critic dislikes the film)"."""
     if label is None:
-        return ""
-    return f" It is {label.name}: {label.description}." if label.description else f" It is {label.name}."
+        return task.input_noun
+    meaning = f" ({label.description})" if label.description else ""
+    return f"{label.name} {task.input_noun}{meaning}"
+
+
+def phrased(attributes: Mapping[str, str]) -> str:
+    """The attributes as the rest of the sentence: each name leads to its value ("about" "the acting").
+
+    A name that starts with a capital letter starts a sentence of its own ("Use the words:").
+    """
+    parts = [f"{'. ' if name[:1].isupper() else ' '}{name} {value}" for name, value in attributes.items()]
+    return "".join(parts)
 
 
 def student_messages(task: Task, input: str) -> tuple[Message, ...]:

@@ -34,7 +34,9 @@ class Console:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
             return
         for renderable in shown:
-            self.out.print(visible(renderable, keep_lines=True) if isinstance(renderable, str) else renderable)
+            self.out.print(
+                visible(renderable, keep_lines=True) if isinstance(renderable, str) else renderable
+            )
 
     def say(self, text: str) -> None:
         """One line for the person at the terminal."""
@@ -45,7 +47,8 @@ class Console:
         """`error:` what and where, `hint:` what to do next."""
         where = f"{error.where}: " if error.where else ""
         self.err.print(
-            visible(f"error: {where}{error.message}", keep_lines=True), style="bold red" if self.err.is_terminal else None
+            visible(f"error: {where}{error.message}", keep_lines=True),
+            style="bold red" if self.err.is_terminal else None,
         )
         if error.hint:
             self.err.print(visible(f"hint: {error.hint}", keep_lines=True))

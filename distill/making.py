@@ -6,6 +6,8 @@ Order is what makes a resumed run see the same candidates: the ledger then answe
 refuses to count a row it did not keep, and to end with fewer than N in silence.
 """
 
+import itertools
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -57,13 +59,12 @@ class Making:
         self.seeds, self.inputs = seeds, inputs
         self.agreeing, self.agreeing_why = reads_well(task, config)
         self.dropped: Counter[str] = Counter()
-        self.kept: Counter[str] = Counter()
-        self.quota = -(-config.n // max(1, len(task.labels)))
+        self.kept: Counter[str | None] = Counter()
+        self.lost: Counter[str | None] = Counter()
 
     async def accepted(self) -> list[Candidate]:
         """Exactly N kept candidates (fewer only where the user's inputs ran out); writes candidates.jsonl."""
-        protected = [example.input for example in self.seeds]
-        on_input = on_inputs(self.task, self.config, protected)
+        on_input = on_inputs(self.task, self.config, [example.input for example in self.seeds])
         on_answer = on_answers(self.task, self.config)
         accepted: list[Candidate] = []
         self.progress.begin("generating", self.config.n)
@@ -72,41 +73,73 @@ class Making:
 
             def drop(candidate: Candidate, verdict: Verdict) -> None:
                 self.dropped[verdict.rule] += 1
+                self.lost[candidate.asked] += 1
                 log.append(msgspec.structs.replace(candidate, verdict=verdict))
                 self._show()
 
-            async with aclosing(self._candidates(on_input, drop)) as answered:
-                async for candidate in answered:
-                    verdict = self._verdict(candidate, on_input, on_answer)
-                    if not verdict.keep:
-                        drop(candidate, verdict)
-                        continue
-                    log.append(candidate)
-                    accepted.append(candidate)
-                    self.kept[candidate.answer if self.task.labels else ""] += 1
-                    self._show(kept=1)
-                    if len(accepted) == self.config.n:
-                        break
-        if len(accepted) < self.config.n and (self.inputs is None or not accepted):
+            for source in self._sources():
+                async with aclosing(self._answered(source, on_input, drop)) as answered:
+                    async for candidate in answered:
+                        verdict = self._verdict(candidate, on_input, on_answer)
+                        if not verdict.keep:
+                            drop(candidate, verdict)
+                            continue
+                        log.append(candidate)
+                        accepted.append(candidate)
+                        self.kept[candidate.answer if self.task.labels else None] += 1
+                        self._show(kept=1)
+                        if len(accepted) == self.config.n:
+                            return accepted
+        if self.inputs is None or not accepted:
             raise self._fell_short(len(accepted))
         return accepted
 
-    def _candidates(
-        self, rules: Chain, drop: Callable[[Candidate, Verdict], None]
-    ) -> AsyncGenerator[Candidate, None]:
-        """The first three stages, chained."""
-        written = self.inputs is None
-        source = ordered(self._plan(), self._write, AHEAD) if written else _given(self.inputs or ())
-        return ordered(self._sieve(source, rules, drop), self._answer, AHEAD)
+    def _sources(self) -> Iterator[AsyncGenerator[Candidate, None]]:
+        """The user's inputs once, or rounds of planned cells until N are kept or the cap is reached."""
+        if self.inputs is not None:
+            yield _given(self.inputs)
+            return
+        cells = {asked: self._cells(asked) for asked in self.task.label_names or (None,)}
+        while round_ := [
+            cell for asked in cells for cell in itertools.islice(cells[asked], self._need(asked))
+        ]:
+            # The labels in turn again, so that what is in flight together is of every label.
+            round_.sort(key=lambda cell: cell.index)
+            yield ordered(round_, self._write, AHEAD)
 
-    def _plan(self) -> Iterator[Cell]:
-        """Planned cells for the labels still short of their quota, up to the hard cap on candidates."""
+    def _cells(self, asked: str | None) -> Iterator[Cell]:
+        """The planned cells of one label, up to the hard cap on candidates."""
         most = int(self.config.max_tries * self.config.n)
-        for cell in plan(self.task, self.config.generate_seed):
-            if cell.index >= most:
-                return
-            if cell.asked is None or self.kept[cell.asked] < self.quota:
-                yield cell
+        within = itertools.takewhile(
+            lambda cell: cell.index < most, plan(self.task, self.config.generate_seed)
+        )
+        return (cell for cell in within if cell.asked == asked)
+
+    def _need(self, asked: str | None) -> int:
+        """Cells to ask for in the next round: what is missing of this label, at the rate it was kept so far.
+
+        Rounds, not a stream: what is asked then depends on verdicts alone and never on timing, so that a
+        resumed run asks the same again and finds it in the ledger.
+        """
+        missing = self.quota(asked) - self.kept[asked]
+        rate = (self.kept[asked] + 1) / (self.kept[asked] + self.lost[asked] + 1)
+        return math.ceil(missing / max(rate, 0.1)) if missing > 0 else 0
+
+    def quota(self, asked: str | None) -> int:
+        """How many of the N are to be of this label; the first labels take what does not divide."""
+        names = self.task.label_names
+        if asked is None:
+            return self.config.n
+        return self.config.n // len(names) + (names.index(asked) < self.config.n % len(names))
+
+    def _answered(
+        self,
+        source: AsyncGenerator[Candidate, None],
+        rules: Chain,
+        drop: Callable[[Candidate, Verdict], None],
+    ) -> AsyncGenerator[Candidate, None]:
+        """Stages two and three on a source: the cheap rules, then the answers."""
+        return ordered(self._sieve(source, rules, drop), self._answer, AHEAD)
 
     async def _write(self, cell: Cell) -> Candidate:
         text, finish = await write_input(
@@ -189,8 +222,8 @@ class Making:
     def _verdict(self, candidate: Candidate, on_input: Chain, on_answer: Chain) -> Verdict:
         """The answer rules, the quota of its label, then once more the duplicates of what was in flight."""
         verdict = on_answer.judge(candidate)
-        if verdict.keep and candidate.asked is not None and self.kept[candidate.asked] >= self.quota:
-            return Verdict(keep=False, rule="surplus", why=f"there are {self.quota} of {candidate.asked!r}")
+        if verdict.keep and candidate.asked and self.kept[candidate.asked] >= self.quota(candidate.asked):
+            return Verdict(keep=False, rule="surplus", why=f"there are enough of {candidate.asked!r}")
         return on_input.admit(candidate) if verdict.keep else verdict
 
     @property
@@ -220,7 +253,7 @@ class Making:
             "asked_for": self.config.n,
             "tried": self.tried,
             "dropped": dict(self.dropped.most_common()),
-            "by_answer": dict(sorted(self.kept.items())) if self.task.labels else {},
+            "by_answer": {name: self.kept[name] for name in self.task.label_names},
             "prompt": default_prompt(self.task),
             "agreement": {"used": self.agreeing, "why": self.agreeing_why},
         }

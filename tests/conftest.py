@@ -35,9 +35,8 @@ def sentence(seed: int, mood: str) -> str:
 
 def play(request, sample):
     """Writes a note for the mood asked for, and reads a note's mood back."""
-    text = "\n".join(message.content for message in request.messages)
-    if text.startswith("You write"):
-        mood = "happy" if "happy: glad" in text else "sad"
+    if request.messages[-1].content.startswith("Write a "):
+        mood = request.messages[-1].content.split()[2]
         return sentence(request.seed, mood)
     last = request.messages[-1].content
     return "happy" if re.search("happy|joyful|laughed", last) else "sad"

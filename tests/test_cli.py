@@ -1,4 +1,4 @@
-"""The command line as a user meets it, against a real endpoint over HTTP: results, errors, exit codes, keys."""
+"""The command line as a user meets it, against an endpoint over HTTP: results, errors, exit codes, keys."""
 
 import json
 import os
@@ -23,8 +23,8 @@ kind = "label"
 instruction = "Decide the mood of a note."
 input_noun = "note"
 labels = [
-  {name = "happy", description = "glad", examples = ["what a joyful morning this is", "we laughed all evening"]},
-  {name = "sad", description = "unhappy", examples = ["nobody came and it rained", "she missed him more than ever"]},
+  {name = "happy", description = "glad", examples = ["what a joyful morning", "we laughed all evening"]},
+  {name = "sad", description = "unhappy", examples = ["nobody came and it rained", "she missed him more"]},
 ]
 """
 

@@ -153,7 +153,7 @@ def test_too_few_is_an_error_that_keeps_every_row(run, ledgered):
     teacher, _ = ledgered(
         lambda request, sample: (
             play(request, sample)
-            if "You write" not in request.messages[0].content
+            if "Write a " not in request.messages[-1].content
             else "always the same note happy"
         )
     )
@@ -207,7 +207,7 @@ def test_stopping_keeps_what_was_bought(run, ledgered):
 def test_best_prompt_is_found_and_recorded_once(run, ledgered):
     def only_cued_reads(request, sample):
         text = request.messages[-1].content
-        if "You write" in request.messages[0].content:
+        if "Write a " in request.messages[-1].content:
             return play(request, sample)
         return play(request, sample) if text.startswith("Note:") else "happy"
 
@@ -244,7 +244,7 @@ def test_examples_are_never_pairs(run, ledgered):
     echoing = MOOD.labels[0].examples[0]
 
     def echo_sometimes(request, sample):
-        if "You write" in request.messages[0].content and request.seed % 4 == 0:
+        if "Write a " in request.messages[-1].content and request.seed % 4 == 0:
             return echoing
         return play(request, sample)
 

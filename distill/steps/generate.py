@@ -30,7 +30,8 @@ PROBES_MOST = 60
 def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
     """What the step's result depends on, by name."""
     templates = {
-        f"prompts/{name}": prompts.fingerprint(name) for name in ("write-input", "answer", "student")
+        f"prompts/{name}": prompts.fingerprint(name)
+        for name in ("write-input", "write-like", "answer", "student")
     }
     task = msgspec.structs.replace(read_task(run.task), prompt=None)
     files = {"inputs file": digest(config.inputs), "seeds file": digest(config.seeds)}
