@@ -8,6 +8,7 @@ of a file is an error with its line number, never skipped.
 import errno
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,11 +88,15 @@ class Appender:
     """An append-only JSONL file, repaired on open. `append` returns once the kernel has the line."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.repaired_bytes = repair(path)
+        self._file = -1
         self._encoder = msgspec.json.Encoder()
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.repaired_bytes = repair(path)
+            self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise full_disk(path, error) from None
 
     def append(self, record: Any) -> None:
         """Write one record as one line, whole or not at all. Raises StorageError where the disk is full."""
@@ -132,17 +137,19 @@ def replace_json(path: Path, value: Any) -> None:
 
 def replace_bytes(path: Path, chunks: Iterable[bytes]) -> None:
     """Write `chunks` as the whole of `path`: into a neighbour, synced, then renamed over it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with beside.open("wb") as file:
             file.writelines(chunks)
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise full_disk(path, error) from None
+    finally:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
 
 
 def full_disk(path: Path, error: OSError) -> StorageError:
