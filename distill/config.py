@@ -48,7 +48,7 @@ class ExploreConfig:
     good: float = knob(
         0.85, "A task is good when its whole interval is above this share.", at_least=0, at_most=1
     )
-    explore_seed: int = knob(0, "Seed of the proposals and probes.", at_least=0)
+    seed: int = knob(0, "Seed of the proposals and probes.", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class GenerateConfig:
         0.1, "Share of the pairs held out to choose the checkpoint.", at_least=0, at_most=0.5
     )
     test_share: float = knob(0.1, "Share of the pairs frozen for compare.", at_least=0, at_most=0.5)
-    generate_seed: int = knob(0, "Seed of plan, shots and split.", at_least=0)
+    seed: int = knob(0, "Seed of plan, shots and split.", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class FinetuneConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = knob(
         "auto", "Arithmetic; auto is bfloat16 where the machine has it."
     )
-    finetune_seed: int = knob(0, "Seed of LoRA's first values and of the order of rows.", at_least=0)
+    seed: int = knob(0, "Seed of LoRA's first values and of the order of rows.", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class CompareConfig:
     hardware_usd_per_hour: float | None = knob(
         None, "What the student's machine costs; without it student cost reads 'unknown'.", at_least=0
     )
-    compare_seed: int = knob(0, "Seed of the bootstrap.", at_least=0)
+    seed: int = knob(0, "Seed of the bootstrap.", at_least=0)
 
 
 def plain(config: Any) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Making:
         """The planned cells of one label, up to the hard cap on candidates."""
         most = int(self.config.max_tries * self.config.n)
         within = itertools.takewhile(
-            lambda cell: cell.index < most, plan(self.task, self.config.generate_seed)
+            lambda cell: cell.index < most, plan(self.task, self.config.seed)
         )
         return (cell for cell in within if cell.asked == asked)
 
@@ -147,7 +147,7 @@ class Making:
             self.teacher,
             cell,
             temperature=self.config.temperature,
-            seed=self.config.generate_seed,
+            seed=self.config.seed,
             shots=self.seeds,
         )
         return Candidate(

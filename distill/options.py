@@ -13,8 +13,8 @@ C = TypeVar("C")
 
 
 def flag(name: str) -> str:
-    """The flag of a config field: `max_drop` -> `--max-drop`; a step's own seed is plain `--seed`."""
-    return "--seed" if name.endswith("_seed") else "--" + name.replace("_", "-")
+    """The flag of a config field: `max_drop` -> `--max-drop`."""
+    return "--" + name.replace("_", "-")
 
 
 def options(*configs: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

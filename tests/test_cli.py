@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from distill.types import Message, Request
 from tests.conftest import MOOD, play
 from tests.teacher.fault_server import FaultServer, chat, error
 
+AT_ONCE = 8
 KEY = "sk-sentinel-0123456789abcdef"
 TASK = """name = "mood"
 kind = "label"
@@ -236,8 +238,48 @@ def test_ctrl_c_keeps_what_was_paid_for_and_says_how_to_go_on(place):
             [*command, "generate", "--n", "60", *remote], capture_output=True, text=True, check=True
         )
         assert re.search(r"60 kept of", done.stdout)
-        keys = [json.loads(line)["key"] for line in Run.open(place / "runs", None).ledger("generate").open()]
+        ledger = Run.open(place / "runs", None).ledger("generate").read_text().splitlines()
+        keys = [json.loads(line)["key"] for line in ledger]
         assert len(keys) == len(set(keys)) == sum(server.answered.values())
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_buy_nothing_twice_and_end_with_n(place):
+    rng = random.Random(7)
+
+    def late(number, body):
+        time.sleep(rng.uniform(0.005, 0.05))
+        return answer(number, body)
+
+    def recorded():
+        ledger = Run.open(place / "runs", None).ledger("generate")
+        whole = [line for line in ledger.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        return [json.loads(line)["key"] for line in whole]
+
+    with FaultServer(late) as server:
+        command = [sys.executable, "-m", "distill.cli"]
+        subprocess.run([*command, "pick", "--task", "task.toml"], check=True, capture_output=True)
+        remote = ["--teacher", "big", "--base-url", server.url, "--max-concurrency", str(AT_ONCE)]
+        generate = [*command, "-q", "generate", "--n", "300", *remote]
+        for _ in range(10):
+            before = len(server.asked)
+            going = subprocess.Popen(generate, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            while len(server.asked) == before and going.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0.0, 0.4))
+            going.kill()
+            going.wait()
+        kept = recorded()
+        assert kept
+        assert len(server.asked) - len(kept) <= 10 * AT_ONCE
+        subprocess.run(generate, check=True, capture_output=True)
+        keys = recorded()
+    # What was sent and is not on disk was in flight at one of the kills; nothing on disk was sent again.
+    assert len(keys) == len(set(keys)) > len(kept)
+    assert len(server.asked) - len(keys) <= 10 * AT_ONCE
+    run = Run.open(place / "runs", None)
+    assert len(run.pairs.read_bytes().splitlines()) == 300
+    assert run.summary("generate")["accepted"] == 300
 
 
 @pytest.mark.skipif(

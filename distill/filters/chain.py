@@ -55,7 +55,7 @@ class Chain:
 
 def on_inputs(task: Task, config: GenerateConfig, protected: Sequence[str] = ()) -> Chain:
     """Every rule that looks at inputs and asks no model; `protected` are inputs no pair may be like."""
-    seed, near = config.generate_seed, config.near_duplicate
+    seed, near = config.seed, config.near_duplicate
     return Chain(
         [
             truncated(),

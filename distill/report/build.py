@@ -72,12 +72,12 @@ def scored(task: Task, rows: Sequence[Prediction], config: CompareConfig) -> lis
     """Every metric of one system on one split, the primary one first."""
     answers = [(row.answer, row.gold) for row in rows]
     found = {
-        metric: mean_interval(values, config.compare_seed)
+        metric: mean_interval(values, config.seed)
         for metric, values in row_values(task.kind, answers).items()
     }
     if task.kind == "label":
         found["macro_f1"] = macro_f1_interval(
-            [row.answer for row in rows], [row.gold for row in rows], config.compare_seed
+            [row.answer for row in rows], [row.gold for row in rows], config.seed
         )
     return [
         Score(who=rows[0].who, split=rows[0].split, metric=metric, **interval._asdict())
@@ -93,7 +93,7 @@ def paired_up(
     one, other = (
         row_values(task.kind, [(row.answer, row.gold) for row in rows[who]])[metric] for who in (a, b)
     )
-    found = paired_difference(one, other, config.compare_seed)
+    found = paired_difference(one, other, config.seed)
     return PairedDifference(
         a=a,
         b=b,

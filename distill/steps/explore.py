@@ -120,7 +120,7 @@ async def propose(teacher: Teacher, brief: str, config: ExploreConfig, progress:
             break
         known = f"Already proposed, do not repeat: {', '.join(tasks)}." if tasks else ""
         completion = await teacher.complete(
-            proposal_request(brief, missing, known, config.explore_seed + turn)
+            proposal_request(brief, missing, known, config.seed + turn)
         )
         for task in parse_proposals(completion.text):
             tasks.setdefault(task.name, task)
@@ -173,8 +173,8 @@ async def scout(
     missing = sum(1 for label in task.labels if not label.examples) * EXAMPLES_A_LABEL
     calls = config.probes * (1 + len(prompt_names(task)) * (1 if task.kind == "label" else 2))
     progress.begin(f"trying {task.name}", missing + calls)
-    task = await with_examples(task, teacher, config.explore_seed, progress)
-    probes = await write_probes(task, teacher, config.probes, seed=config.explore_seed + 1, progress=progress)
+    task = await with_examples(task, teacher, config.seed, progress)
+    probes = await write_probes(task, teacher, config.probes, seed=config.seed + 1, progress=progress)
     trials = await try_prompts(task, teacher, probes, max_tokens=ANSWER_TOKENS[task.kind], progress=progress)
     task = msgspec.structs.replace(task, prompt=choice(trials[0]))
     standing = judge_standing(trials[0], config)

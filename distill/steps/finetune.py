@@ -82,7 +82,7 @@ def train_student(
     show_mask(run, chat, [*rows, *held_out], progress)
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
     shape = lora.LoraShape(config.lora_rank, config.lora_alpha, config.lora_dropout)
-    wrapped = lora.attach(model, shape, config.finetune_seed)
+    wrapped = lora.attach(model, shape, config.seed)
     with device.autocast():
         net = open_net(model)
     learner = Learner(net, lora.trainable(wrapped), chat.pad, device)

@@ -23,8 +23,8 @@ from distill.store.taskfile import read_task, update_prompt
 from distill.teacher.ledgered import Ledgered
 from distill.types import Candidate, Pair, Progress, Split, Task, content_id
 
-PROBES_A_LABEL = 16
-PROBES_MOST = 60
+PROBES_A_LABEL = 36
+PROBES_MOST = 72
 
 
 def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
@@ -76,7 +76,7 @@ async def settle_prompt(
         return task
     count = min(PROBES_MOST, PROBES_A_LABEL * max(1, len(task.labels)))
     progress.begin("choosing the teacher's prompt", None)
-    probes = await write_probes(task, teacher, count, seed=config.generate_seed + 101, progress=progress)
+    probes = await write_probes(task, teacher, count, seed=config.seed + 101, progress=progress)
     trials = await try_prompts(task, teacher, probes, max_tokens=config.max_answer_tokens, progress=progress)
     task = msgspec.structs.replace(task, prompt=choice(trials[0]))
     update_prompt(run.task, task)
@@ -108,7 +108,7 @@ def write_pairs(
         pairs,
         valid_share=config.valid_share,
         test_share=config.test_share,
-        seed=config.generate_seed,
+        seed=config.seed,
         near_duplicate=config.near_duplicate,
         by_answer=task.kind == "label",
         frozen=before,

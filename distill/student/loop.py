@@ -88,7 +88,7 @@ def train(
     One record a step goes to `on_record` as it comes. Raises DistillError where a number is not finite.
     """
     schedule = plan(config, len(rows))
-    torch.manual_seed(config.finetune_seed)
+    torch.manual_seed(config.seed)
     optimizer = torch.optim.AdamW(
         learner.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
@@ -130,7 +130,7 @@ def batches(rows: Sequence[Row], config: FinetuneConfig, schedule: Plan) -> Iter
     for step in range(schedule.steps):
         epoch, index = divmod(step, schedule.steps_per_epoch)
         if index == 0:
-            order = epoch_batches(lengths, config.batch_size, config.finetune_seed * 100_003 + epoch)
+            order = epoch_batches(lengths, config.batch_size, config.seed * 100_003 + epoch)
         yield [rows[row] for row in order[index]]
 
 

@@ -128,7 +128,7 @@ def test_one_seed_one_curve(chat, learner_of):
     for seed in (0, 0, 1):
         _, learner = learner_of(seed=seed, dropout=0.1)
         records = []
-        train(learner, rows_of(chat, 8), [], replace(CONFIG, finetune_seed=seed), records.append)
+        train(learner, rows_of(chat, 8), [], replace(CONFIG, seed=seed), records.append)
         curves.append([record["loss"] for record in records])
     assert curves[0] == curves[1]
     assert curves[0] != curves[2]
