@@ -4,6 +4,7 @@ It refuses to import anything heavy before a command runs: `distill --help` must
 """
 
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,12 +16,12 @@ import click
 
 from distill import __version__
 from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, TeacherConfig
-from distill.errors import DistillError, GateFailed, Interrupted
+from distill.errors import BudgetReached, DistillError, GateFailed, Interrupted
 from distill.options import options
 
 
 class Context:
-    """What the global flags say; opens the run and the console on demand."""
+    """What the global flags say."""
 
     def __init__(self, run_name: str | None, runs_dir: Path, as_json: bool, quiet: bool, debug: bool) -> None:
         self.run_name, self.runs_dir, self.debug = run_name, runs_dir, debug
@@ -64,9 +65,9 @@ def cli(
 @click.pass_obj
 def explore(context: Context, /, brief: str, **given: Any) -> None:
     """Find tasks for BRIEF and see how well the teacher does each."""
-    from distill.workflow import explore
+    from distill.workflow import explore, present
 
-    explore(context, brief, given)
+    present(context, explore(context, brief, given))
 
 
 @cli.command()
@@ -80,9 +81,9 @@ def explore(context: Context, /, brief: str, **given: Any) -> None:
 @click.pass_obj
 def pick(context: Context, /, which: str, task_file: Path | None) -> None:
     """Take task WHICH (number or name) of explore's table, or --task FILE, as this run's task.toml."""
-    from distill.workflow import pick
+    from distill.workflow import pick, present
 
-    pick(context, which, task_file)
+    present(context, pick(context, which, task_file))
 
 
 @cli.command()
@@ -90,9 +91,9 @@ def pick(context: Context, /, which: str, task_file: Path | None) -> None:
 @click.pass_obj
 def generate(context: Context, /, **given: Any) -> None:
     """Get N accepted input/answer pairs from the teacher, filtered and split."""
-    from distill.workflow import generate
+    from distill.workflow import generate, present
 
-    generate(context, given)
+    present(context, generate(context, given))
 
 
 @cli.command()
@@ -100,9 +101,9 @@ def generate(context: Context, /, **given: Any) -> None:
 @click.pass_obj
 def finetune(context: Context, /, **given: Any) -> None:
     """Train a small student on the pairs with LoRA."""
-    from distill.workflow import finetune
+    from distill.workflow import finetune, present
 
-    finetune(context, given)
+    present(context, finetune(context, given))
 
 
 @cli.command()
@@ -110,18 +111,20 @@ def finetune(context: Context, /, **given: Any) -> None:
 @click.pass_obj
 def compare(context: Context, /, **given: Any) -> None:
     """Score student, base and teacher on the same rows; exit 3 unless the student may replace the teacher."""
-    from distill.workflow import compare
+    from distill.workflow import compare, gate, present
 
-    compare(context, given)
+    summary, shown = compare(context, given)
+    present(context, (summary, shown))
+    gate(summary)
 
 
 @cli.command()
 @click.pass_obj
 def status(context: Context, /) -> None:
     """Where this run stands, what each step cost, what to type next."""
-    from distill.workflow import status
+    from distill.workflow import present, status
 
-    status(context)
+    present(context, status(context))
 
 
 @cli.command()
@@ -154,9 +157,9 @@ def guarded(work: Callable[[], Any], arguments: list[str] | None) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        return show(Interrupted("interrupted", hint="run the same command again: it resumes"), debug)
+        return show(Interrupted("interrupted"), arguments)
     except DistillError as error:
-        return show(error, debug)
+        return show(error, arguments)
     except BrokenPipeError:
         # Whoever read our output has gone; there is nobody to tell, and Python must not try at exit.
         with suppress(OSError):
@@ -165,19 +168,19 @@ def guarded(work: Callable[[], Any], arguments: list[str] | None) -> int:
     except Exception as error:
         if debug:
             raise
-        text = f"{type(error).__name__}: {error}"
-        return show(
-            DistillError(f"internal error: {text}", hint="again with --debug shows where; please report it"),
-            debug,
-        )
+        what = f"internal error: {type(error).__name__}: {error}"
+        return show(DistillError(what, hint="again with --debug shows where; please report it"), arguments)
 
 
-def show(error: DistillError, debug: bool) -> int:
-    """Print the error; the gate's verdict is on the screen already."""
-    if debug:
+def show(error: DistillError, arguments: list[str] | None) -> int:
+    """Print the error, and for a resumable one the line that resumes; a verdict is on the screen already."""
+    typed = sys.argv[1:] if arguments is None else arguments
+    if "--debug" in typed:
         import traceback
 
         traceback.print_exception(error)
+    if isinstance(error, (Interrupted, BudgetReached)):
+        error.hint = f"go on with: {shlex.join(['distill', *typed])}"
     if not isinstance(error, GateFailed):
         from distill.console import Console
 

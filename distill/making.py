@@ -34,7 +34,9 @@ READS_WELL = 0.6
 
 def reads_well(task: Task, config: GenerateConfig) -> tuple[bool, str]:
     """Whether agreement filters here, and why: a reader that is mostly wrong throws out good rows."""
-    if not task.labels or config.agreement != "auto":
+    if config.inputs is not None or not task.labels:
+        return True, f"an answer needs {config.min_agreement:.0%} of {config.samples} votes"
+    if config.agreement != "auto":
         return config.agreement != "off", f"--agreement {config.agreement}"
     prompt = task.prompt or PromptChoice(default_prompt(task))
     share = prompt.score or 0.0
@@ -110,9 +112,7 @@ class Making:
     def _cells(self, asked: str | None) -> Iterator[Cell]:
         """The planned cells of one label, up to the hard cap on candidates."""
         most = int(self.config.max_tries * self.config.n)
-        within = itertools.takewhile(
-            lambda cell: cell.index < most, plan(self.task, self.config.seed)
-        )
+        within = itertools.takewhile(lambda cell: cell.index < most, plan(self.task, self.config.seed))
         return (cell for cell in within if cell.asked == asked)
 
     def _need(self, asked: str | None) -> int:

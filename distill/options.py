@@ -1,6 +1,7 @@
 """Config dataclasses to click options and back: one field = one flag. Holds no option of its own."""
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -21,9 +22,12 @@ def options(*configs: type) -> Callable[[Callable[..., Any]], Callable[..., Any]
     """Decorate a click command with the flags of `configs`. A flag left out arrives as None."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for config in reversed(configs):
-            for field in reversed(dataclasses.fields(config)):
-                command = option(config, field)(command)
+        # A flag that several steps have (--seed) stands once and goes to each of them.
+        flags = {
+            field.name: option(config, field) for config in configs for field in dataclasses.fields(config)
+        }
+        for add in reversed(flags.values()):
+            command = add(command)
         return command
 
     return decorate
@@ -33,16 +37,8 @@ def option(config: type, field: dataclasses.Field[Any]) -> Callable[[Callable[..
     """The click option of one field; its default is shown, not set: 'left out' differs from 'given'."""
     kind = typing.get_type_hints(config)[field.name]
     help_text = field.metadata["help"]
-    if field.default is not None and not isinstance(field.default, bool):
+    if field.default is not None:
         help_text += f"  [default: {field.default}]"
-    if kind is bool:
-        declared = f"{flag(field.name)}/--no-{flag(field.name)[2:]}"
-        return click.option(
-            declared,
-            field.name,
-            default=None,
-            help=f"{help_text}  [default: {'on' if field.default else 'off'}]",
-        )
     return click.option(
         flag(field.name), field.name, type=parameter(kind, field.metadata), default=None, help=help_text
     )
@@ -56,10 +52,20 @@ def parameter(kind: Any, bounds: Mapping[str, Any]) -> click.ParamType[Any]:
         return click.Choice(typing.get_args(kind))
     if kind is Path:
         return click.Path(path_type=Path)
-    if kind in (int, float):
-        ranged = click.IntRange if kind is int else click.FloatRange
-        return ranged(bounds["at_least"], bounds["at_most"])
-    return click.STRING
+    if kind is int:
+        return click.IntRange(bounds["at_least"], bounds["at_most"])
+    return Number(bounds["at_least"], bounds["at_most"]) if kind is float else click.STRING
+
+
+class Number(click.FloatRange):
+    """A number within bounds; "nan" and "inf" parse as floats, and no bound stops them."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number. Fails as click does on what is none."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 def fill(config: type[C], given: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> C:

@@ -4,12 +4,13 @@ import json
 import re
 from typing import Any
 
-from distill.types import AnswerField, Label, Task
+from distill.types import AnswerField, Label, Task, content_id
 
 PREFIX = re.compile(
     r"^\s*(?:the\s+)?(?:final\s+)?(?:answer|label|type|output|sentiment|category)\s*(?:is|:|=|-)\s*", re.I
 )
 FENCE = re.compile(r"^```[a-zA-Z]*\n(.*?)\n?```$", re.S)
+LARGEST_NUMBER = 2**53
 QUOTES = "\"'`*“”‘’«»「」"
 
 
@@ -72,9 +73,9 @@ def fit(field: AnswerField, value: Any) -> Any | None:
         return value if isinstance(value, bool) else None
     if field.type == "string":
         return value if isinstance(value, str) and value else None
-    if isinstance(value, str) and re.fullmatch(r"-?\d+(?:\.\d+)?", value):
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,15}(?:\.\d{1,15})?", value):
         value = float(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < LARGEST_NUMBER:
         return None
     if float(value).is_integer():
         return int(value)
@@ -130,14 +131,15 @@ def parse_proposals(text: str) -> list[Task]:
 
 def parse_proposal(entry: dict[str, Any]) -> Task | None:
     """One proposed task, or None where it lacks what its kind needs."""
-    name = slug(str(entry.get("name", "")))
+    name = slug(str(entry.get("name", ""))) or f"task-{content_id(entry)[:6]}"
     instruction = str(entry.get("instruction", "")).strip()
     kind = entry.get("kind")
-    labels = list(dict.fromkeys(slug(str(label)) for label in entry.get("labels") or [] if slug(str(label))))
-    fields = list(dict.fromkeys(slug(str(field)).replace("-", "_") for field in entry.get("fields") or []))
-    if not name or len(instruction) < 8 or kind not in ("label", "text", "json"):
+    labels = names_in(entry.get("labels"))
+    fields = [re.sub(r"\W+", "_", field).strip("_") for field in names_in(entry.get("fields"))]
+    fields = [field for field in dict.fromkeys(fields) if field]
+    if len(instruction) < 4 or kind not in ("label", "text", "json"):
         return None
-    if (kind == "label" and len(labels) < 2) or (kind == "json" and not any(fields)):
+    if (kind == "label" and len(labels) < 2) or (kind == "json" and not fields):
         return None
     return Task(
         name=name,
@@ -145,8 +147,18 @@ def parse_proposal(entry: dict[str, Any]) -> Task | None:
         instruction=instruction,
         input_noun=str(entry.get("input_noun") or "text").strip()[:60],
         labels=tuple(Label(label) for label in labels) if kind == "label" else (),
-        fields=tuple(AnswerField(field) for field in fields if field) if kind == "json" else (),
+        fields=tuple(AnswerField(field) for field in fields) if kind == "json" else (),
     )
+
+
+def names_in(value: Any) -> list[str]:
+    """The distinct names in a list of strings, or of objects with a name; nothing from anything else."""
+    if not isinstance(value, list):
+        return []
+    named = [entry.get("name") if isinstance(entry, dict) else entry for entry in value]
+    # One line, and not so long that it is a description: a label goes into every prompt.
+    found = [" ".join(entry.split()).strip(QUOTES) for entry in named if isinstance(entry, str)]
+    return list(dict.fromkeys(entry.casefold() for entry in found if 0 < len(entry) <= 60))
 
 
 def slug(text: str) -> str:

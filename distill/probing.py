@@ -140,18 +140,29 @@ async def try_prompts(
     """
     shuffled = random.Random(len(probes)).sample(list(probes), len(probes))
     names, out = list(prompt_names(task)), list[Trial]()
-    upto = max(FIRST_PROBES, -(-len(shuffled) // 4))
-    while True:
+    for upto, count in race(len(names), len(shuffled)):
+        out = [trial for trial in out if trial.prompt not in names[:count]]
         stage = [
             await try_prompt(task, teacher, name, shuffled[:upto], max_tokens=max_tokens, progress=progress)
-            for name in names
+            for name in names[:count]
         ]
-        stage.sort(key=lambda trial: -trial.right)
-        if upto >= len(shuffled):
-            return stage + out
-        keep = max(2, len(stage) // 3)
-        names, out = [trial.prompt for trial in stage[:keep]], stage[keep:] + out
-        upto = min(len(shuffled), 2 * upto)
+        out = sorted(stage, key=lambda trial: -trial.right) + out
+        names = [trial.prompt for trial in out]
+    return out
+
+
+def race(prompts: int, probes: int) -> Iterator[tuple[int, int]]:
+    """(probes tried on, prompts still in the race) of each stage."""
+    upto = max(FIRST_PROBES, -(-probes // 4))
+    while upto < probes:
+        yield upto, prompts
+        upto, prompts = 2 * upto, min(prompts, max(2, prompts // 3))
+    yield probes, prompts
+
+
+def race_length(prompts: int, probes: int) -> int:
+    """Probes answered in a whole race, the repeated ones (which the ledger answers) counted again."""
+    return sum(min(upto, probes) * count for upto, count in race(prompts, probes))
 
 
 async def try_prompt(

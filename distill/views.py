@@ -5,6 +5,7 @@ from typing import Any
 
 from distill.console import Console
 from distill.store.run import STEPS, Run
+from distill.teacher.ledger import spent
 from distill.types import Task
 
 
@@ -60,7 +61,7 @@ def receipt_sentence(summary: Mapping[str, Any]) -> str:
     return f"{kept}: {dropped or 'none dropped'}; {money(summary['cost_usd'])}"
 
 
-def generated(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+def generated(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
     """The receipt."""
     lines = [receipt_sentence(summary)]
     if summary["accepted"] < summary["asked_for"]:
@@ -72,10 +73,13 @@ def generated(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequenc
     used = "used" if summary["agreement"]["used"] else "not used"
     lines.append(f"Agreement filter {used}: {summary['agreement']['why']}.")
     sizes = summary["splits"]
-    lines.append(f"Split: {sizes['train']} train, {sizes['valid']} valid, {sizes['test']} test (frozen).")
+    near = f", {sizes['left_out']} near two splits and in none" if sizes["left_out"] else ""
     lines.append(
-        f"{summary['calls']:,} calls bought, {summary['reused']:,} reused, in {summary['seconds']:.0f} s. "
-        f"Every dropped row with its reason: {run.candidates}"
+        f"Split: {sizes['train']} train, {sizes['valid']} valid, {sizes['test']} test (frozen){near}."
+    )
+    bought = f"{summary['calls']:,} teacher calls, {summary['calls_now']:,} of them now"
+    lines.append(
+        f"{bought}, in {summary['seconds']:.0f} s. Every dropped row with its reason: {run.candidates}"
     )
     return ("\n".join(lines), "Next: distill finetune")
 
@@ -86,7 +90,7 @@ def finetuned(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
         f"Trained {summary['base']} on {summary['rows']['train']} pairs: {summary['steps']} steps in "
         f"{summary['seconds']:.0f} s ({summary['device']}).\n"
         f"Best validation loss {number(summary['best_valid_loss'])} at step {summary['best_step']}.\n"
-        f"Adapter: {run.adapter}\nLoss: {run.loss_plot}\nWhat was learned, token by token: {run.mask}",
+        f"Adapter: {run.adapter}\nLoss: {run.loss_plot}\nWhat was trained, token by token: {run.mask}",
         "Next: distill compare",
     )
 
@@ -103,27 +107,32 @@ def compared(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
     return (report(summary), f"Every answer: {run.answers}\nThe report: {run.summary_path('compare')}")
 
 
-NEXT = {
-    "task": 'distill explore "BRIEF", then distill pick N (or distill pick --task FILE)',
-    "generate": "distill generate --n 1000",
-    "finetune": "distill finetune",
-    "compare": "distill compare",
-}
+def command(run: Run, step: str) -> str:
+    """What to type for a step, with the flags that this run used for it before."""
+    before = run.settings().get(step, {})
+    shown = {"generate": ("n", "inputs", "seeds"), "finetune": ("student",), "compare": ("gold",)}
+    defaults = {"generate": " --n 1000"}
+    flags = [f"--{name} {before[name]}" for name in shown.get(step, ()) if before.get(name) is not None]
+    return " ".join(["distill", step, *flags]) if flags else f"distill {step}{defaults.get(step, '')}"
 
 
 def standing(run: Run) -> dict[str, Any]:
-    """Where the run stands: one entry a step, and what to type next."""
+    """Where the run stands: one entry a step with its teacher calls and their cost, and what to type next."""
     steps = []
     for step in STEPS:
-        summary = run.summary(step)
-        entry: dict[str, Any] = {"step": step, "done": summary is not None, "cost_usd": None, "what": ""}
-        if summary is not None:
-            entry |= {"cost_usd": summary.get("cost_usd"), "what": told(step, summary)}
-        elif run.ledger(step).exists():
-            entry["what"] = "begun; running it again resumes"
-        steps.append(entry)
+        summary, ledger = run.summary(step), run.ledger(step)
+        calls, cost_usd = spent(ledger) if ledger.exists() else (0, 0.0)
+        what = "begun; running it again resumes" if run.ledger(step).exists() else ""
+        what = told(step, summary) if summary is not None else what
+        steps.append(
+            {"step": step, "done": summary is not None, "calls": calls, "cost_usd": cost_usd, "what": what}
+        )
     missing = [entry["step"] for entry in steps if not entry["done"] and entry["step"] != "explore"]
-    following = NEXT["task"] if not run.task.exists() else NEXT[missing[0]] if missing else ""
+    following = command(run, missing[0]) if missing else ""
+    if not run.task.exists():
+        following = (
+            "distill pick N" if run.tasks.exists() else 'distill explore "BRIEF", or distill pick --task FILE'
+        )
     return {"run": run.name, "folder": str(run.root), "steps": steps, "next": following}
 
 
@@ -140,7 +149,16 @@ def told(step: str, summary: Mapping[str, Any]) -> str:
 
 def stood(console: Console, standing: Mapping[str, Any]) -> Sequence[Any]:
     """The table of `distill status`."""
-    rows = [(entry["step"], "done" if entry["done"] else "-", entry["what"]) for entry in standing["steps"]]
-    table = console.table(("step", "", "what it left"), rows)
+    rows = [
+        (
+            entry["step"],
+            "done" if entry["done"] else "-",
+            f"{entry['calls']:,}" if entry["calls"] else "-",
+            money(entry["cost_usd"]) if entry["calls"] else "-",
+            entry["what"],
+        )
+        for entry in standing["steps"]
+    ]
+    table = console.table(("step", "", "calls", "cost", "what it left"), rows, numeric=(2, 3))
     following = f"Next: {standing['next']}" if standing["next"] else "All steps are done."
     return (f"Run '{standing['run']}' in {standing['folder']}", table, following)

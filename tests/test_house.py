@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from dev.readme_flags import written
 from distill import config, prompts
 from distill.cli import cli
 from distill.options import flag
@@ -145,6 +146,11 @@ def test_every_command_and_flag_stands_in_the_readme():
     for kind in CONFIGS:
         for field in dataclasses.fields(kind):
             assert f"`{flag(field.name)}`" in readme, flag(field.name)
+
+
+def test_flag_tables_of_the_readme_are_those_of_the_config():
+    readme = (ROOT / "README.md").read_text()
+    assert written(readme) == readme, "run: make docs"
 
 
 def test_every_template_is_used():

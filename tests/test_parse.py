@@ -109,3 +109,28 @@ def test_proposals_keep_whole_tasks_of_a_cut_answer_and_drop_what_lacks_its_labe
 def test_slug_may_become_a_folder():
     assert slug("../../Etc Passwd!") == "etc-passwd"
     assert len(slug("x" * 200)) == 48
+
+
+@pytest.mark.parametrize("labels", [3, "yes, no", None, [1, 2], ["one"], [["a"], ["b"]]])
+def test_labels_that_are_no_list_of_names_are_no_task(labels):
+    entry = {"name": "x", "kind": "label", "instruction": "Decide it.", "labels": labels}
+    assert parse_proposals(json.dumps({"tasks": [entry]})) == []
+
+
+def test_proposals_in_other_scripts_and_with_described_fields_are_tasks():
+    label = {"name": "情感", "kind": "label", "instruction": "判断情感。", "labels": ["正面", "负面"]}
+    facts = {
+        "name": "facts",
+        "kind": "json",
+        "instruction": "Take out.",
+        "fields": [{"name": "Item no", "type": "x"}],
+    }
+    first, second = parse_proposals(json.dumps({"tasks": [label, facts]}))
+    assert first.label_names == ("正面", "负面")
+    assert first.name.startswith("task-")
+    assert [field.name for field in second.fields] == ["item_no"]
+
+
+def test_absurd_numbers_are_no_answer():
+    for number in ("9" * 400, "1e999", '"' + "9" * 400 + '"'):
+        assert parse_answer(ORDER, f'{{"city": "Rome", "seats": {number}, "cls": "First"}}') is None

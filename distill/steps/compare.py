@@ -97,7 +97,7 @@ async def compare(
         gold_left_out=held_out.gold_left_out,
         gold_duplicates=held_out.gold_duplicates,
     )
-    run.finish("compare", report, made_from(run, config, teacher.model))
+    run.finish("compare", report, made_from(run, config, teacher.identity))
     return report
 
 

@@ -19,6 +19,7 @@ from distill.probing import (
     choice,
     gather,
     plan,
+    race_length,
     try_prompts,
     write_input,
     write_probes,
@@ -65,8 +66,8 @@ async def explore(
         raise UsageError(
             "an empty brief", where="BRIEF", hint='say what your company does: distill explore "…"'
         )
-    run.begin("explore")
     tasks = [read_task(config.task)] if config.task else []
+    run.begin("explore")
     if brief.strip():
         tasks += await propose(teacher, brief, config, progress)
     scouted: list[Scouted] = []
@@ -81,7 +82,7 @@ async def explore(
         "brief": brief,
         "tasks": [row(number, entry) for number, entry in enumerate(ranked(scouted), 1)],
     }
-    run.finish("explore", summary, made_from(config, brief, teacher.model))
+    run.finish("explore", summary, made_from(config, brief, teacher.identity))
     return summary
 
 
@@ -119,9 +120,7 @@ async def propose(teacher: Teacher, brief: str, config: ExploreConfig, progress:
         if missing <= 0:
             break
         known = f"Already proposed, do not repeat: {', '.join(tasks)}." if tasks else ""
-        completion = await teacher.complete(
-            proposal_request(brief, missing, known, config.seed + turn)
-        )
+        completion = await teacher.complete(proposal_request(brief, missing, known, config.seed + turn))
         for task in parse_proposals(completion.text):
             tasks.setdefault(task.name, task)
         progress.advance(note=f"{len(tasks)} of {config.tasks}")
@@ -171,10 +170,10 @@ async def scout(
 ) -> tuple[Scouted, list[Probe]]:
     """Write probes for one task and try every prompt on them."""
     missing = sum(1 for label in task.labels if not label.examples) * EXAMPLES_A_LABEL
-    calls = config.probes * (1 + len(prompt_names(task)) * (1 if task.kind == "label" else 2))
-    progress.begin(f"trying {task.name}", missing + calls)
+    progress.begin(f"writing examples and probes for {task.name}", missing + config.probes)
     task = await with_examples(task, teacher, config.seed, progress)
     probes = await write_probes(task, teacher, config.probes, seed=config.seed + 1, progress=progress)
+    progress.begin(f"trying {task.name}", race_length(len(prompt_names(task)), len(probes)))
     trials = await try_prompts(task, teacher, probes, max_tokens=ANSWER_TOKENS[task.kind], progress=progress)
     task = msgspec.structs.replace(task, prompt=choice(trials[0]))
     standing = judge_standing(trials[0], config)

@@ -11,10 +11,10 @@ from typing import Any
 import msgspec
 
 from distill import prompts
-from distill.ask import student_messages
+from distill.ask import prompt_names, student_messages
 from distill.config import GenerateConfig, plain
 from distill.making import Making
-from distill.probing import choice, try_prompts, write_probes
+from distill.probing import choice, race_length, try_prompts, write_probes
 from distill.store import jsonl
 from distill.store.run import Run, digest
 from distill.store.shapes import read_gold, read_inputs
@@ -30,8 +30,7 @@ PROBES_MOST = 72
 def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
     """What the step's result depends on, by name."""
     templates = {
-        f"prompts/{name}": prompts.fingerprint(name)
-        for name in ("write-input", "write-like", "answer", "student")
+        f"prompts/{path.stem}": prompts.fingerprint(path.stem) for path in prompts.folder().glob("*.txt")
     }
     task = msgspec.structs.replace(read_task(run.task), prompt=None)
     files = {"inputs file": digest(config.inputs), "seeds file": digest(config.seeds)}
@@ -58,13 +57,13 @@ async def generate(run: Run, config: GenerateConfig, teacher: Ledgered, progress
     receipt = {
         **making.receipt(len(pairs)),
         "splits": sizes,
-        "calls": teacher.bought,
-        "reused": teacher.reused,
-        "cost_usd": teacher.cost_usd,
+        "calls": teacher.ledger.calls,
+        "calls_now": teacher.bought,
+        "cost_usd": teacher.ledger.cost_usd,
         "filter_lift": None,
         "seconds": round(time.monotonic() - started, 1),
     }
-    run.finish("generate", receipt, made_from(run, config, teacher.model))
+    run.finish("generate", receipt, made_from(run, config, teacher.identity))
     return receipt
 
 
@@ -75,8 +74,9 @@ async def settle_prompt(
     if task.prompt is not None and task.prompt.n > 0:
         return task
     count = min(PROBES_MOST, PROBES_A_LABEL * max(1, len(task.labels)))
-    progress.begin("choosing the teacher's prompt", None)
+    progress.begin("writing probes to choose the teacher's prompt on", count)
     probes = await write_probes(task, teacher, count, seed=config.seed + 101, progress=progress)
+    progress.begin("racing prompts", race_length(len(prompt_names(task)), len(probes)))
     trials = await try_prompts(task, teacher, probes, max_tokens=config.max_answer_tokens, progress=progress)
     task = msgspec.structs.replace(task, prompt=choice(trials[0]))
     update_prompt(run.task, task)
@@ -118,4 +118,4 @@ def write_pairs(
     for name, rows in named.items():
         path: Path = run.splits[name]
         jsonl.replace(path, rows)
-    return {name: len(rows) for name, rows in named.items()}
+    return {name: len(rows) for name, rows in named.items()} | {"left_out": len(splits.left_out)}

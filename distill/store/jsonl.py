@@ -154,11 +154,8 @@ def replace_bytes(path: Path, chunks: Iterable[bytes]) -> None:
 
 def full_disk(path: Path, error: OSError) -> StorageError:
     """The error a user reads when a write fails."""
-    what = (
-        "the disk is full"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT)
-        else f"cannot be written: {error.strerror}"
-    )
-    return StorageError(
-        what, where=str(path), hint="free some space and run the same command again: it resumes"
-    )
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space and run the same command again: it resumes"
+        return StorageError("the disk is full", where=str(path), hint=hint)
+    hint = "check the path and its permissions, then run the same command again"
+    return StorageError(f"cannot be written: {error.strerror}", where=str(path), hint=hint)

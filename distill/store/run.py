@@ -37,7 +37,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 def check_name(name: str, *, where: str = "--run") -> str:
     """`name`, if it may become a folder: letters, digits, '.', '_' and '-'. Raises UsageError."""
-    if not NAME.fullmatch(name) or ".." in name:
+    if not NAME.fullmatch(name) or ".." in name or name == "current":
         raise UsageError(
             f"{name!r} cannot be a run name",
             where=where,
