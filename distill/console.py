@@ -34,24 +34,25 @@ class Console:
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
             return
         for renderable in shown:
-            self.out.print(
-                visible(renderable, keep_lines=True) if isinstance(renderable, str) else renderable
-            )
+            if isinstance(renderable, str):
+                self.out.print(visible(renderable, keep_lines=True), soft_wrap=True)
+            else:
+                self.out.print(renderable)
 
     def say(self, text: str) -> None:
         """One line for the person at the terminal."""
         if not self.quiet:
-            self.err.print(visible(text, keep_lines=True))
+            self.err.print(visible(text, keep_lines=True), soft_wrap=True)
 
     def error(self, error: DistillError) -> None:
         """`error:` what and where, `hint:` what to do next."""
         where = f"{error.where}: " if error.where else ""
+        style = "bold red" if self.err.is_terminal else None
         self.err.print(
-            visible(f"error: {where}{error.message}", keep_lines=True),
-            style="bold red" if self.err.is_terminal else None,
+            visible(f"error: {where}{error.message}", keep_lines=True), style=style, soft_wrap=True
         )
         if error.hint:
-            self.err.print(visible(f"hint: {error.hint}", keep_lines=True))
+            self.err.print(visible(f"hint: {error.hint}", keep_lines=True), soft_wrap=True)
 
     def table(
         self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()

@@ -109,8 +109,8 @@ async def write_input(
     completion = await teacher.complete(request)
     text = parse_input(task, completion.text)
     # A sentence that was whole before the model ran on into a second one is not a cut answer.
-    whole = completion.finish_reason != "length" or text != completion.text.strip()
-    return text, "stop" if whole else "length"
+    ran_on = completion.finish_reason == "length" and text != completion.text.strip()
+    return text, "stop" if ran_on else completion.finish_reason
 
 
 async def write_probes(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.console import Console
-from distill.store.run import STEPS, Run
+from distill.store.run import STEPS, Run, Step
 from distill.teacher.ledger import spent
 from distill.types import Task
 
@@ -118,22 +118,23 @@ def command(run: Run, step: str) -> str:
 
 def standing(run: Run) -> dict[str, Any]:
     """Where the run stands: one entry a step with its teacher calls and their cost, and what to type next."""
-    steps = []
-    for step in STEPS:
-        summary, ledger = run.summary(step), run.ledger(step)
-        calls, cost_usd = spent(ledger) if ledger.exists() else (0, 0.0)
-        what = "begun; running it again resumes" if run.ledger(step).exists() else ""
-        what = told(step, summary) if summary is not None else what
-        steps.append(
-            {"step": step, "done": summary is not None, "calls": calls, "cost_usd": cost_usd, "what": what}
-        )
-    missing = [entry["step"] for entry in steps if not entry["done"] and entry["step"] != "explore"]
+    steps = [step_standing(run, step) for step in STEPS]
+    missing = [step for step in STEPS if step != "explore" and run.summary(step) is None]
     following = command(run, missing[0]) if missing else ""
     if not run.task.exists():
         following = (
             "distill pick N" if run.tasks.exists() else 'distill explore "BRIEF", or distill pick --task FILE'
         )
     return {"run": run.name, "folder": str(run.root), "steps": steps, "next": following}
+
+
+def step_standing(run: Run, step: Step) -> dict[str, Any]:
+    """One step: done or not, its teacher calls so far and what they cost, and what it left."""
+    summary, ledger = run.summary(step), run.ledger(step)
+    calls, cost_usd = spent(ledger)
+    what = "begun; running it again resumes" if calls else ""
+    what = told(step, summary) if summary is not None else what
+    return {"step": step, "done": summary is not None, "calls": calls, "cost_usd": cost_usd, "what": what}
 
 
 def told(step: str, summary: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ class Workplace:
         self.run, self.console = run, console
 
     def teacher_config(self, given: Mapping[str, Any]) -> TeacherConfig:
-        """The teacher's flags; those left out keep what the run used before, unless another teacher is named."""
+        """The teacher's flags; those left out keep what the run used, unless another teacher is named."""
         before = self.run.settings().get("teacher", {})
         if given.get("teacher") not in (None, before.get("teacher")):
             before = {}

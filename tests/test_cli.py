@@ -228,7 +228,7 @@ def test_ctrl_c_keeps_what_was_paid_for_and_says_how_to_go_on(place):
         going.send_signal(signal.SIGINT)
         _, told = going.communicate(timeout=30)
         assert going.returncode == 130
-        assert "hint: run the same command again: it resumes" in told
+        assert f"hint: go on with: distill generate --n 400 --teacher big --base-url {server.url}" in told
         assert "Traceback" not in told
         answered = sum(server.answered.values())
         ledger = Run.open(place / "runs", None).ledger("generate").read_text().splitlines()

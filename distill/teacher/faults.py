@@ -22,6 +22,17 @@ NOT_CONNECTED = ("ConnectError", "ConnectTimeout")
 RETRYABLE = (408, 409, 425, 429)
 SPENT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 NOT_SUPPORTED = ("unsupported", "not support", "unrecognized", "unknown", "not permitted", "not allowed")
+# Of OpenAI, Azure (code and its inner one, message), DashScope and DeepSeek.
+WITHHELD = (
+    "content_filter",
+    "content filter",
+    "content_policy_violation",
+    "content policy",
+    "content management policy",
+    "responsibleaipolicyviolation",
+    "data_inspection_failed",
+    "content exists risk",
+)
 # A schema the endpoint cannot turn into a grammar is as good as one it does not support.
 FORMATS = ("response_format", "json_schema", "json_object", "grammar", "structured output")
 
@@ -103,6 +114,15 @@ def unsupported(error: openai.APIStatusError, sent: Iterable[str]) -> str | None
     if not any(word in f"{text} {error.code}".lower() for word in NOT_SUPPORTED):
         return None
     return next((name for name in sorted(names) if name == error.param or name in text), None)
+
+
+def withheld(error: openai.APIStatusError) -> bool:
+    """Does a 400 say that the provider's content filter turned the request down?"""
+    inner = error.body.get("innererror") if isinstance(error.body, dict) else None
+    inner_code = inner.get("code") if isinstance(inner, dict) else None
+    # Only the start of the message: some endpoints go on to quote the prompt.
+    text = f"{error.code} {error.type} {inner_code} {said(error)[:LONGEST]}".lower()
+    return error.status_code == 400 and any(word in text for word in WITHHELD)
 
 
 def retry_after_s(error: openai.APIStatusError) -> float:

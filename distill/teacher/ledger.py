@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from distill.errors import DataError
 from distill.store import jsonl
 from distill.types import Completion, Request, content_id
 
@@ -57,6 +58,12 @@ class _Stored(msgspec.Struct, frozen=True):
             latency_s=self.latency_s,
             logprobs=self.response.logprobs,
         )
+
+
+class _Price(msgspec.Struct, frozen=True):
+    """All that is read of a line to add up what was paid."""
+
+    cost_usd: float | None
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +144,26 @@ class Ledger:
     def _count(self, cost_usd: float | None) -> None:
         self.calls += 1
         self.cost_usd = add_cost(self.cost_usd, cost_usd)
+
+
+def spent(path: Path) -> tuple[int, float | None]:
+    """Calls in a ledger and their USD (None: some price is unknown), leaving the file as it is.
+
+    A damaged last line is passed over: its process was killed, or is just writing it. Raises DataError
+    (file:line) where one before it is damaged. No file is no call.
+    """
+    calls = 0
+    cost_usd: float | None = 0.0
+    damaged: DataError | None = None
+    for number, line in jsonl.lines(path) if path.exists() else ():
+        if damaged:
+            raise damaged
+        try:
+            cost_usd = add_cost(cost_usd, msgspec.json.decode(line, type=_Price).cost_usd)
+            calls += 1
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            damaged = DataError(f"not a call: {error}", where=f"{path}:{number}", hint=HINT)
+    return calls, cost_usd
 
 
 def add_cost(total_usd: float | None, cost_usd: float | None) -> float | None:

@@ -33,7 +33,7 @@ class LocalTeacher:
     def __init__(self, weights: Weights, *, slots: int = SLOTS, timeout_s: float = PATIENCE_S) -> None:
         self._label = weights.label
         self._server = start_server(weights, slots=slots)
-        self._size_bytes = (weights.gguf_path or Path()).stat().st_size
+        self._identity = identity(weights)
         self._client = self._connect(timeout_s)
 
     @property
@@ -43,8 +43,8 @@ class LocalTeacher:
 
     @property
     def identity(self) -> str:
-        """What the weights are called and their size: port and folder decide no answer."""
-        return f"local {self._label} {self._size_bytes}"
+        """What the weights are called and their size."""
+        return self._identity
 
     async def complete(self, request: Request, sample: int = 0) -> Completion:
         """One attempt at the embedded server."""
@@ -66,6 +66,13 @@ class LocalTeacher:
             price_in=0.0,
             price_out=0.0,
         )
+
+
+def identity(weights: Weights) -> str:
+    """What a GGUF is called and its size: port and folder decide no answer. Raises UsageError for no GGUF."""
+    if weights.gguf_path is None:
+        raise UsageError(f"{weights.label} is no GGUF file", where="--local-model")
+    return f"local {weights.label} {weights.gguf_path.stat().st_size}"
 
 
 def start_server(weights: Weights, *, slots: int) -> Any:

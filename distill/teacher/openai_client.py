@@ -4,20 +4,21 @@ Refuses to retry (`Pool` does) and to let the API key into any text it hands out
 """
 
 import asyncio
-import ipaddress
 from time import perf_counter
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import openai
 
-from distill.errors import TeacherError, UsageError
-from distill.teacher.faults import Scrub, connection_fault, status_fault, unsupported
+from distill.errors import TeacherError
+from distill.teacher.endpoint import identity, is_loopback, public_url
+from distill.teacher.faults import Scrub, connection_fault, status_fault, unsupported, withheld
 from distill.teacher.protocol import TryAgain
 from distill.types import Completion, Request
 
 CONNECT_S = 10.0
+# What max_tokens is called where it is not supported; where this is not either, nothing bounds an answer.
+INSTEAD = "max_completion_tokens"
 
 
 class _Said(msgspec.Struct):
@@ -33,6 +34,12 @@ class _Choice(msgspec.Struct):
 class _Usage(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+class _Refused(msgspec.Struct):
+    """What is read of an error's body."""
+
+    usage: _Usage | None = None
 
 
 class _Body(msgspec.Struct):
@@ -80,23 +87,30 @@ class OpenAITeacher:
     @property
     def identity(self) -> str:
         """Model and endpoint."""
-        return f"{self._model} @ {self.endpoint}"
+        return identity(self._model, self.endpoint)
 
     async def complete(self, request: Request, sample: int = 0) -> Completion:
-        """One attempt; a second only to leave out what the endpoint says it does not support.
+        """One attempt; a further one only to leave out what the endpoint says it does not support.
 
+        A prompt the provider's content filter turns down is answered: by no text, and that reason.
         Raises TryAgain, CredentialsError, BudgetReached, UsageError (unknown model) or TeacherError.
         """
         while True:
+            sent, started = self.parameters(request, sample), perf_counter()
             try:
-                return await self._attempt(request, sample)
+                return await self._attempt(request, sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                self._leave_out(error, request)
+                if withheld(error):
+                    return self._withheld(error, perf_counter() - started)
+                self._leave_out(error, sent)
 
-    def _leave_out(self, error: openai.APIStatusError, request: Request) -> None:
-        """Remember what the endpoint cannot take. Raises TeacherError where that is not the trouble."""
-        name = unsupported(error, self.parameters(request, 0))
-        if name is None or name in self.left_out:
+    def _leave_out(self, error: openai.APIStatusError, sent: dict[str, Any]) -> None:
+        """Remember what the endpoint cannot take. Raises TeacherError where that is not the trouble.
+
+        A call sent at the same time may have learned it first: then there is nothing to do but send again.
+        """
+        name = unsupported(error, sent)
+        if name is None or name == INSTEAD:
             raise TeacherError(
                 f"{self.endpoint} refuses the request: {self._scrub.error(error)}",
                 where=f"model {self._model}",
@@ -114,17 +128,16 @@ class OpenAITeacher:
         for name in self.left_out & sent.keys():
             value = sent.pop(name)
             if name == "max_tokens":
-                sent["max_completion_tokens"] = value
+                sent[INSTEAD] = value
         return sent
 
-    async def _attempt(self, request: Request, sample: int) -> Completion:
+    async def _attempt(self, request: Request, sent: dict[str, Any]) -> Completion:
         messages: Any = msgspec.to_builtins(request.messages)
-        parameters = self.parameters(request, sample)
         started = perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
                 response = await self._client.chat.completions.with_raw_response.create(
-                    model=self._model, messages=messages, **parameters
+                    model=self._model, messages=messages, **sent
                 )
         except (openai.BadRequestError, openai.UnprocessableEntityError):
             raise
@@ -157,6 +170,24 @@ class OpenAITeacher:
             logprobs=choice.logprobs,
         )
 
+    def _withheld(self, error: openai.APIStatusError, latency_s: float) -> Completion:
+        """The answer that there is none. An error that gives no tokens says of no price: it costs nothing."""
+        try:
+            usage = msgspec.json.decode(error.response.content, type=_Refused).usage
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            usage = None
+        prompt_tokens = usage.prompt_tokens if usage else None
+        completion_tokens = usage.completion_tokens or 0 if usage else None
+        return Completion(
+            text="",
+            finish_reason="content_filter",
+            model=self._model,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            cost_usd=cost_usd(prompt_tokens, completion_tokens, *self._prices) if usage else 0.0,
+            latency_s=latency_s,
+        )
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
@@ -174,24 +205,3 @@ def cost_usd(
     if prompt_tokens is None or completion_tokens is None or price_in is None or price_out is None:
         return None
     return (prompt_tokens * price_in + completion_tokens * price_out) / 1e6
-
-
-def public_url(url: str) -> str:
-    """`url` without user, password, query and fragment, any of which may hold a secret. Raises UsageError."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
-            "the base URL must start with http:// or https://",
-            where="--base-url",
-            hint="such as http://localhost:8000/v1",
-        )
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
-
-
-def is_loopback(url: str) -> bool:
-    """Does `url` name this very machine?"""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from distill.config import TeacherConfig
 from distill.errors import CredentialsError
 from distill.store.run import Run, Step
+from distill.teacher import endpoint
 from distill.teacher.ledger import Ledger
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.pool import Pool
@@ -23,14 +24,44 @@ NO_KEY = "none"
 def open_teacher(config: TeacherConfig, run: Run, step: Step) -> Ledgered:
     """The teacher `config` names, its calls written to `step`'s ledger and looked for in all of the run's.
 
-    Raises CredentialsError where a key is needed and absent, UsageError where the model cannot be opened,
-    DataError where a ledger is damaged.
+    Raises CredentialsError where a key is needed and absent, UsageError where the base URL is wrong or the
+    model cannot be opened, DataError where a ledger is damaged.
     """
+    check_base_url(config)
     teacher = _local(config) if config.teacher == LOCAL else _remote(config, os.environ)
     run.folder(step)
     ledger = Ledger(run.ledger(step), also_read=run.ledgers())
     pool = Pool(teacher, max_concurrency=_at_once(config), max_wait_s=config.max_wait_s)
     return Ledgered(pool, ledger)
+
+
+def identity_of(config: TeacherConfig) -> str:
+    """The `identity` of the teacher that `open_teacher` would open, without opening it.
+
+    Raises UsageError where the base URL is wrong, or there is no such local model.
+    """
+    check_base_url(config)
+    if config.teacher != LOCAL:
+        return endpoint.identity(config.teacher, _base_url(config, os.environ))
+    from distill.teacher import local
+    from distill.weights import local_weights
+
+    return local.identity(local_weights(config.local_model))
+
+
+def check_base_url(config: TeacherConfig) -> None:
+    """Refuse a base URL no call can be sent to, or that holds what must not be recorded.
+
+    Raises UsageError, which says whether flag or environment gave it and never shows it.
+    """
+    if config.base_url:
+        endpoint.check_flag(config.base_url)
+    elif config.teacher != LOCAL:
+        endpoint.check_variable(_base_url(config, os.environ))
+
+
+def _base_url(config: TeacherConfig, environment: Mapping[str, str]) -> str:
+    return config.base_url or environment.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL
 
 
 def _at_once(config: TeacherConfig) -> int:
@@ -49,7 +80,7 @@ def _local(config: TeacherConfig) -> Teacher:
 
 
 def _remote(config: TeacherConfig, environment: Mapping[str, str]) -> Teacher:
-    base_url = config.base_url or environment.get("OPENAI_BASE_URL") or OPENAI_URL
+    base_url = _base_url(config, environment)
     key = api_key(base_url, environment)
     from distill.teacher.openai_client import OpenAITeacher
 
@@ -64,8 +95,17 @@ def _remote(config: TeacherConfig, environment: Mapping[str, str]) -> Teacher:
 
 
 def api_key(base_url: str, environment: Mapping[str, str]) -> str:
-    """$OPENAI_API_KEY, else a stand-in. Raises CredentialsError where the endpoint is OpenAI's own."""
+    """$OPENAI_API_KEY, else a stand-in.
+
+    Raises CredentialsError where the endpoint is OpenAI's own and there is none, or it cannot be a key.
+    """
     key = environment.get("OPENAI_API_KEY", "").strip()
+    if not (key.isascii() and key.isprintable()):
+        raise CredentialsError(
+            "the API key has a character in it that cannot be sent",
+            where="$OPENAI_API_KEY",
+            hint="copy the key again: letters, digits and signs, on one line",
+        )
     host = urlsplit(base_url).hostname or ""
     if not key and (host == "openai.com" or host.endswith(".openai.com")):
         raise CredentialsError(

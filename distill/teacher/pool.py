@@ -9,7 +9,7 @@ import random
 from collections import deque
 from time import monotonic
 
-from distill.errors import Interrupted, TeacherError
+from distill.errors import BudgetReached, Interrupted, TeacherError
 from distill.teacher.protocol import Teacher, TryAgain
 from distill.types import Completion, Request
 
@@ -18,6 +18,7 @@ SUCCESSES_PER_RISE = 25
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 30.0
 TRIES_ABSENT = 3
+LIMITED_S = 600.0
 RESUMES = "run the same command again: it resumes"
 
 
@@ -25,13 +26,23 @@ class Pool:
     """A teacher that calls another, at most `limit` calls at once, and asks again where that may help.
 
     A call that fails (5xx, timeout, dropped or damaged answer) is retried with full jitter until its
-    failures took `max_wait_s`. A 429 makes every caller wait and costs no retry.
+    failures took `max_wait_s`. A 429 makes every caller wait and costs no retry; but nothing else for
+    `max_limited_s` (default ten minutes, or twice `max_wait_s` if that is longer) means the quota is spent.
     """
 
-    def __init__(self, teacher: Teacher, *, max_concurrency: int = 16, max_wait_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        *,
+        max_concurrency: int = 16,
+        max_wait_s: float = 300.0,
+        max_limited_s: float | None = None,
+    ) -> None:
         self._teacher = teacher
         self._most = max_concurrency
         self._max_wait_s = max_wait_s
+        self._max_limited_s = max(LIMITED_S, 2 * max_wait_s) if max_limited_s is None else max_limited_s
+        self._limited_since: float | None = None
         self._jitter = random.Random()
         self._limit = float(max_concurrency)
         self._held = 0
@@ -74,7 +85,8 @@ class Pool:
 
         A call cancelled before it is sent is not sent. Once sent it goes on to its end and its answer is
         returned even if this call is cancelled meanwhile: it is paid for. Raises Interrupted after
-        `stop`, TeacherError when retries are used up, and what the wrapped teacher raises.
+        `stop`, TeacherError when retries are used up, BudgetReached when only 429s came for too long, and
+        what the wrapped teacher raises.
         """
         tries, spent_s = 0, 0.0
         while True:
@@ -114,6 +126,8 @@ class Pool:
             completion = sent.result()
         except TryAgain as fault:
             self._answered |= not fault.unreachable
+            if not fault.rate_limited:
+                self._limited_since = None
             raise
         finally:
             self._in_flight -= 1
@@ -122,6 +136,7 @@ class Pool:
 
     def _speed_up(self) -> None:
         self._answered = True
+        self._limited_since = None
         self._bursts = 0
         self._successes += 1
         if self._successes % SUCCESSES_PER_RISE == 0 and self._limit < self._most:
@@ -129,8 +144,20 @@ class Pool:
             self._wake()
 
     def _slow_down(self, sent_at: float, after_s: float) -> None:
-        """Cut the limit once for all calls that were already under way, and hold everyone back."""
+        """Cut the limit once for all calls that were already under way, and hold everyone back.
+
+        Raises BudgetReached where nothing but "slow down" has been heard for too long.
+        """
         now = monotonic()
+        if self._limited_since is None:
+            self._limited_since = now
+        limited_s = now - self._limited_since
+        if limited_s >= self._max_limited_s:
+            raise BudgetReached(
+                f"rate limited for {limited_s:.0f} s without one answer",
+                where=f"model {self.model}",
+                hint=f"{RESUMES}; lower --max-concurrency, or wait for the quota",
+            ) from None
         if sent_at >= self._cut_at:
             self._cut_at = now
             self._bursts += 1

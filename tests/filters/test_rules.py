@@ -52,6 +52,14 @@ def dropped(rule, given):
 def test_truncated():
     assert dropped(truncated(), candidate("half a", finish_reason="length"))
     assert not dropped(truncated(), candidate("whole."))
+    withheld = truncated()(candidate("", finish_reason="content_filter"))
+    assert (withheld.keep, withheld.why) == (False, "withheld by the provider's content filter")
+    assert dropped(truncated(), candidate("", finish_reason="tool_calls"))
+
+
+@pytest.mark.parametrize("reason", ["stop", "eos", "end_turn", "stop_sequence", ""])
+def test_truncated_keeps_what_ended_by_itself(reason):
+    assert not dropped(truncated(), candidate("whole.", finish_reason=reason))
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from itertools import count
 
 import msgspec
 import pytest
-from fault_server import FaultServer, chat
+from fault_server import FaultServer, chat, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.errors import CredentialsError, DataError, Interrupted, StorageError
-from distill.teacher.ledger import Ledger, call_key
+from distill.teacher.ledger import Ledger, call_key, spent
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.openai_client import OpenAITeacher
 from distill.teacher.pool import Pool
@@ -98,6 +98,32 @@ def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
     with pytest.raises(DataError) as caught:
         Ledger(path)
     assert caught.value.where == f"{path}:1"
+
+
+def test_what_was_spent_is_read_without_touching_the_file(tmp_path):
+    path = tmp_path / "c.jsonl"
+    assert spent(path) == (0, 0.0)
+    assert not path.exists()
+    ledger = Ledger(path)
+    for key in "ab":
+        ledger.put(key, 0, "t", ASK, FULL)
+    assert spent(path) == (ledger.calls, ledger.cost_usd) == (2, 1.0)
+    ledger.put("c", 0, "t", ASK, Completion("x"))
+    assert spent(path) == (3, None)
+    ledger.close()
+    with path.open("ab") as file:
+        file.write(b'{"key": "torn \xe4')
+    torn = path.read_bytes()
+    assert spent(path) == (3, None)
+    assert path.read_bytes() == torn
+
+
+def test_spent_over_damage_in_the_middle_is_an_error_with_its_line(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(b'{"cost_usd": 1}\n{"key": "half\n{"cost_usd": 1}\n')
+    with pytest.raises(DataError) as caught:
+        spent(path)
+    assert caught.value.where == f"{path}:2"
 
 
 @settings(max_examples=40, deadline=None)
@@ -308,6 +334,18 @@ def test_a_key_in_the_environment_is_in_no_record(tmp_path, monkeypatch):
         run_on(tmp_path, pooled, body)
     assert b"echo [key]" in (tmp_path / "c.jsonl").read_bytes()
     assert key.encode() not in (tmp_path / "c.jsonl").read_bytes()
+
+
+def test_a_withheld_answer_is_recorded_and_not_asked_for_again(tmp_path):
+    async def body(ledgered):
+        for room in (256, 512):
+            answer = await ledgered.complete(msgspec.structs.replace(ASK, max_tokens=room))
+            assert (answer.text, answer.finish_reason) == ("", "content_filter")
+        assert (ledgered.bought, ledgered.reused, ledgered.cost_usd) == (1, 1, 0.0)
+
+    with FaultServer([error(400, "no", "content_filter")]) as server:
+        run_on(tmp_path, lambda: Pool(OpenAITeacher("big", base_url=server.url, api_key="none")), body)
+    assert spent(tmp_path / "c.jsonl") == (1, 0.0)
 
 
 def test_a_script_answers_by_text_by_turn_or_by_function(tmp_path):

@@ -4,7 +4,8 @@ import pytest
 from fault_server import Fault, FaultServer, chat, error
 
 from distill.errors import BudgetReached, CredentialsError, TeacherError, UsageError
-from distill.teacher.openai_client import OpenAITeacher, cost_usd, public_url
+from distill.teacher.endpoint import public_url
+from distill.teacher.openai_client import OpenAITeacher, cost_usd
 from distill.teacher.protocol import TryAgain
 from distill.types import Message, Request
 
@@ -195,6 +196,61 @@ def test_an_endpoint_that_refuses_everything_is_not_asked_for_ever():
         outcome = only(server)
     assert isinstance(outcome, TeacherError)
     assert len(server.asked) <= 4
+
+
+def test_calls_refused_at_the_same_time_all_learn_it():
+    refused = error(400, "temperature is not supported", "unsupported_parameter", "temperature", wait_s=0.05)
+
+    async def run(url):
+        teacher = OpenAITeacher("big", base_url=url, api_key=KEY)
+        try:
+            return await asyncio.gather(
+                *(teacher.complete(ASK, n) for n in range(16)), return_exceptions=True
+            ), teacher.left_out
+        finally:
+            await teacher.close()
+
+    with FaultServer(lambda _, body: refused if "temperature" in body else chat()) as server:
+        answers, left_out = asyncio.run(run(server.url))
+    assert [getattr(answer, "text", answer) for answer in answers] == ["ok"] * 16
+    assert left_out == {"temperature"}
+    assert sum("temperature" in body for body in server.asked) > 1
+
+
+AZURE = {
+    "message": "The response was filtered due to the prompt triggering our policy.",
+    "code": "BadRequest",
+    "innererror": {"code": "ResponsibleAIPolicyViolation"},
+}
+WITHHELD = {
+    "by code": error(400, "no", "content_filter"),
+    "by another code": error(400, "no", "content_policy_violation"),
+    "by inner code": Fault(400, {"error": AZURE}),
+    "by message": error(400, "This is not allowed by our Content Policy: temperature"),
+    "in plain text": Fault(400, b"blocked by the content filter"),
+}
+
+
+@pytest.mark.parametrize("name", WITHHELD)
+def test_what_the_providers_filter_turns_down_is_an_answer(name):
+    with FaultServer([WITHHELD[name]]) as server:
+        answer = only(server, price_in=1.0, price_out=1.0)
+    assert (answer.text, answer.finish_reason, answer.model) == ("", "content_filter", "big")
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cost_usd) == (None, None, 0.0)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(("price", "cost"), [(2.0, 20e-6), (None, None)])
+def test_tokens_of_a_withheld_answer_are_paid(price, cost):
+    body = {"error": {"message": "no", "code": "content_filter"}, "usage": {"prompt_tokens": 10}}
+    with FaultServer([Fault(400, body)]) as server:
+        answer = only(server, price_in=price, price_out=price)
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.cost_usd) == (10, 0, cost)
+
+
+def test_a_quoted_prompt_about_content_filters_is_no_content_filter():
+    with FaultServer([error(400, "prompt too long: " + "word " * 99 + "content filter")]) as server:
+        assert isinstance(only(server), TeacherError)
 
 
 def test_prices():

@@ -10,7 +10,7 @@ from distill.config import TeacherConfig
 from distill.errors import CredentialsError, UsageError
 from distill.store.run import Run
 from distill.teacher.local import free_cores, start_server
-from distill.teacher.opening import api_key, open_teacher
+from distill.teacher.opening import api_key, check_base_url, identity_of, open_teacher
 from distill.types import Message, Request
 from distill.weights import Weights, local_weights
 
@@ -78,6 +78,85 @@ def test_keys():
         api_key("https://eu.api.openai.com/v1", {"OPENAI_API_KEY": ""})
 
 
+@pytest.mark.parametrize("key", ["sk-sentinel-привет-0123", "sk-sentinel\n0123456789", "sk-“sentinel”"])
+def test_a_key_that_cannot_be_sent_is_told_and_not_shown(key):
+    with pytest.raises(CredentialsError) as caught:
+        api_key("http://localhost:1/v1", {"OPENAI_API_KEY": key})
+    assert caught.value.where == "$OPENAI_API_KEY"
+    assert "sentinel" not in f"{caught.value!r} {caught.value.hint}"
+
+
+UNFIT = [
+    "localhost:8000/v1",
+    "ftp://secret.x",
+    "http://",
+    "http://localhost:80a0/secret",
+    "http://localhost:99999/secret",
+    "http://localhost:0/secret",
+    "http://[::1/secret",
+    "http://local secret/v1",
+    "http://secret..x/v1",
+    "http://localhost:1/v1?api-key=secret",
+    "http://localhost:1/v1#secret",
+]
+
+
+@pytest.mark.parametrize("url", UNFIT)
+@pytest.mark.parametrize("by_flag", [True, False])
+def test_a_base_url_that_is_none_is_refused_unseen_before_anything_is_written(
+    url, by_flag, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1" if by_flag else url)
+    config = TeacherConfig(teacher="big", base_url=url if by_flag else None)
+    for refuse in (
+        check_base_url,
+        identity_of,
+        lambda config: open_teacher(config, Run(tmp_path), "explore"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            refuse(config)
+        assert caught.value.where == ("--base-url" if by_flag else "$OPENAI_BASE_URL")
+        assert "secret" not in f"{caught.value!r} {caught.value.hint}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_password_is_taken_from_the_environment_only_and_recorded_nowhere(tmp_path, monkeypatch):
+    with FaultServer() as server:
+        url = server.url.replace("http://", "http://me:secret@")
+        for teacher in ("big", "local"):
+            with pytest.raises(UsageError, match="password") as caught:
+                check_base_url(TeacherConfig(teacher=teacher, base_url=url))
+            assert "secret" not in f"{caught.value!r} {caught.value.hint}"
+        monkeypatch.setenv("OPENAI_BASE_URL", f" {url}\n")
+        config, run = TeacherConfig(teacher="big"), Run(tmp_path)
+        assert answer(config, run, "explore")[0].text == "ok"
+    assert identity_of(config) == f"big @ {server.url}"
+    assert "secret" not in run.ledger("explore").read_text()
+
+
+def test_the_environments_base_url_is_nothing_to_the_local_teacher(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "ftp://x")
+    check_base_url(TeacherConfig())
+
+
+@pytest.mark.parametrize("url", ["https://a.b:8/v1/", "http://[::1]:8/v1", "http://bücher.example/v1", None])
+def test_the_identity_is_known_without_opening(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    config = TeacherConfig(teacher="big", base_url=url)
+    assert answer_identity(config, Run(tmp_path)) == identity_of(config)
+
+
+def answer_identity(config, run):
+    async def one():
+        teacher = open_teacher(config, run, "explore")
+        try:
+            return teacher.identity
+        finally:
+            await teacher.close()
+
+    return asyncio.run(one())
+
+
 def test_without_llama_cpp_the_local_teacher_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "xllamacpp", None)
     with pytest.raises(UsageError) as caught:
@@ -91,7 +170,9 @@ def test_at_least_one_thread():
 
 def test_opening_imports_nothing_heavy():
     code = (
-        "import sys, distill.teacher.opening, distill.teacher.local, distill.weights;"
+        "import sys, distill.teacher.opening as opening, distill.teacher.local, distill.weights;"
+        "from distill.config import TeacherConfig;"
+        "opening.identity_of(TeacherConfig(teacher='big', base_url='http://localhost:1/v1'));"
         "heavy = 'openai httpx httpx2 xllamacpp torch numpy huggingface_hub rich'.split();"
         "print([name for name in heavy if name in sys.modules])"
     )
@@ -109,6 +190,7 @@ def test_the_embedded_model_answers_over_http_in_silence_and_is_reused_on_anothe
     assert said.cost_usd == 0.0
     assert said.completion_tokens <= 8
     assert said.model == teacher.model == local_weights(None).label
+    assert identity_of(TeacherConfig()) == teacher.identity
     again, teacher = answer(TeacherConfig(), run, "explore")
     assert again == said
     assert (teacher.bought, teacher.reused) == (0, 1)

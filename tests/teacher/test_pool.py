@@ -4,7 +4,7 @@ from time import monotonic
 import pytest
 from fault_server import FaultServer, chat, error
 
-from distill.errors import CredentialsError, Interrupted, TeacherError
+from distill.errors import BudgetReached, CredentialsError, Interrupted, TeacherError
 from distill.teacher.openai_client import OpenAITeacher
 from distill.teacher.pool import Pool
 from distill.teacher.protocol import TryAgain
@@ -142,6 +142,40 @@ def test_rate_limits_are_obeyed_cost_no_retry_and_cut_the_limit_once_a_burst():
         await pool.close()
 
     asyncio.run(run())
+
+
+def test_nothing_but_rate_limits_for_too_long_stops():
+    started = monotonic()
+    with pytest.raises(BudgetReached, match=r"rate limited for \d s without one answer") as caught:
+        through(Flaky(raising(TryAgain("429", 0.02, rate_limited=True))), calls=4, max_limited_s=0.3)
+    assert 0.3 <= monotonic() - started < 2
+    assert "resumes" in caught.value.hint
+    assert "--max-concurrency" in caught.value.hint
+
+
+@pytest.mark.parametrize("between", [None, TryAgain("HTTP 500")])
+def test_rate_limits_with_anything_else_between_go_on(between):
+    def script(number):
+        if number % 4 != 3:
+            raise TryAgain("429", 0.05, rate_limited=True)
+        if between and number < 12:
+            raise between
+
+    async def run():
+        pool = Pool(Flaky(script), max_limited_s=0.2)
+        pool._jitter.uniform = lambda low, high: 0.001
+        started = monotonic()
+        for index in range(1 if between else 4):
+            await pool.complete(request(index))
+        assert monotonic() - started > 0.5
+        await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("max_wait_s", "limited_s"), [(0, 600), (300, 600), (900, 1800)])
+def test_rate_limits_are_borne_ten_minutes_or_twice_the_patience(max_wait_s, limited_s):
+    assert Pool(Flaky(None), max_wait_s=max_wait_s)._max_limited_s == limited_s
 
 
 def test_over_http_the_pause_holds_everyone_back():
