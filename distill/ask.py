@@ -6,7 +6,7 @@ The menu of prompts a teacher is tried with stands here. A prompt is known by it
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -21,16 +21,25 @@ class PromptSpec(msgspec.Struct, frozen=True):
     name: str
     template: str
     shots: int = 0
-    is_reversed: bool = False
+    order: Literal["", "reversed", "turned"] = ""
     strict: bool = False
 
 
 def _few(name: str, template: str) -> list[PromptSpec]:
-    """1 to 3 examples a label, in two orders: small teachers lean to the label they saw last."""
+    """1 to 3 examples a label, in three orders: small teachers lean to the label they saw last.
+
+    As the file has them, the labels in turn; all of that backwards; or only the labels backwards.
+    """
+    orders: dict[str, Literal["", "reversed", "turned"]] = {
+        "": "",
+        "-reversed": "reversed",
+        "-turned": "turned",
+    }
     return [
-        PromptSpec(f"{name}-{shots}{suffix}", template, shots, is_reversed)
+        PromptSpec(f"{name}-{shots}{suffix}", template, shots, order)
         for shots in (1, 2, 3)
-        for suffix, is_reversed in (("", False), ("-reversed", True))
+        for suffix, order in orders.items()
+        if not (shots == 1 and order == "turned")
     ]
 
 
@@ -94,9 +103,9 @@ def answer_request(
         "cue": task.name.replace("-", " ").replace("_", " ").capitalize(),
     }
     *system, asked = prompts.render(spec.template, **holes, input=input)
-    shown = examples_shown(task, spec.shots, shots, rotation, leave_out=input)
+    shown = examples_shown(task, spec.shots, shots, rotation, order=spec.order, leave_out=input)
     turns: list[Message] = []
-    for example in reversed(shown) if spec.is_reversed else shown:
+    for example in shown:
         turns.append(prompts.render(spec.template, **holes, input=example.input)[-1])
         turns.append(Message("assistant", example.output))
     return Request(
@@ -108,14 +117,21 @@ def answer_request(
 
 
 def examples_shown(
-    task: Task, per_label: int, shots: Sequence[Example], rotation: int = 0, *, leave_out: str = ""
+    task: Task,
+    per_label: int,
+    shots: Sequence[Example],
+    rotation: int = 0,
+    *,
+    order: str = "",
+    leave_out: str = "",
 ) -> list[Example]:
     """`per_label` examples of each answer, interleaved; never the input: it would give the answer away."""
     groups = [
         [example for example in group if example.input != leave_out][:per_label]
-        for group in shot_groups(task, shots)
+        for group in (shot_groups(task, shots)[::-1] if order == "turned" else shot_groups(task, shots))
     ]
     shown = [example for row in itertools.zip_longest(*groups) for example in row if example is not None]
+    shown = shown[::-1] if order == "reversed" else shown
     turn = rotation % len(shown) if shown else 0
     return shown[turn:] + shown[:turn]
 

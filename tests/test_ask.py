@@ -38,6 +38,18 @@ def test_shots_are_balanced_and_never_the_input_itself():
     assert [example.input for example in shown] == ["lovely", "poor", "awful"]
     assert [e.output for e in examples_shown(TASK, 2, ())] == ["good", "bad", "good", "bad"]
     assert [e.output for e in examples_shown(TASK, 1, (), 1)] == ["bad", "good"]
+    assert [e.input for e in examples_shown(TASK, 2, (), order="reversed")] == [
+        "awful",
+        "lovely",
+        "poor",
+        "nice",
+    ]
+    assert [e.input for e in examples_shown(TASK, 2, (), order="turned")] == [
+        "poor",
+        "nice",
+        "awful",
+        "lovely",
+    ]
 
 
 def test_gold_shots_come_before_the_tasks_own():

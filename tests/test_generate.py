@@ -223,8 +223,8 @@ def test_best_prompt_is_found_and_recorded_once(run, ledgered):
 def test_made_from_names_what_changed(run, ledgered):
     teacher, _ = ledgered()
     go(run, teacher, n=20)
-    assert run.changed("generate", made_from(run, GenerateConfig(n=20), "scripted")) == []
-    assert run.changed("generate", made_from(run, GenerateConfig(n=30), "scripted")) == ["n"]
+    assert run.changed("generate", made_from(run, GenerateConfig(n=20), "scripted scripted")) == []
+    assert run.changed("generate", made_from(run, GenerateConfig(n=30), "scripted scripted")) == ["n"]
     task = read_task(run.task)
     write_task(
         run.task, Task("mood", "label", "Other.", "note", labels=task.labels, attributes=task.attributes)
