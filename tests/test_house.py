@@ -29,6 +29,7 @@ FLOORS = (
     {"steps"},
     {"options", "console"},
     {"views"},
+    {"workplace"},
     {"workflow"},
     {"cli"},
 )
