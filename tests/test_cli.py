@@ -24,6 +24,7 @@ TASK = """name = "mood"
 kind = "label"
 instruction = "Decide the mood of a note."
 input_noun = "note"
+prompt = {name = "few-shot-1", score = 1.0, low = 0.9, high = 1.0, n = 40}
 labels = [
   {name = "happy", description = "glad", examples = ["what a joyful morning", "we laughed all evening"]},
   {name = "sad", description = "unhappy", examples = ["nobody came and it rained", "she missed him more"]},
@@ -211,6 +212,7 @@ def test_locked_run_is_exit_6(place, capsys):
     assert "another distill process" in done.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_paid_for_and_says_how_to_go_on(place):
     def slow(number, body):
         time.sleep(0.02)

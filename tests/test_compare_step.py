@@ -208,9 +208,9 @@ def test_resume_answers_nothing_twice(run):
 def test_new_weights_make_the_student_answer_again_and_nobody_else(run):
     teacher, base = teacher_that(wrong_on(())), CannedStudent(wrong_on(()))
     compared(run, teacher=teacher, base=base)
-    before = made_from(run, CompareConfig(), "big")
+    before = made_from(run, CompareConfig(), "scripted big")
     (run.adapter / "adapter_model.safetensors").write_bytes(b"better weights")
-    assert run.changed("compare", made_from(run, CompareConfig(), "big")) == ["adapter"]
+    assert run.changed("compare", made_from(run, CompareConfig(), "scripted big")) == ["adapter"]
     assert before["adapter"] is not None
     student = CannedStudent(wrong_on(()))
     compared(run, teacher=teacher, student=student, base=base)

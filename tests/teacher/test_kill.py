@@ -5,6 +5,7 @@ import time
 from collections import Counter
 
 import buyer
+import pytest
 from fault_server import FaultServer, chat, error
 
 from distill.teacher.ledger import Ledger
@@ -16,6 +17,7 @@ def lines(path):
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_recorded_and_buys_nothing_twice(tmp_path):
     path, rng = tmp_path / "calls.jsonl", random.Random(4)
 
