@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.readme_flags import written
+from dev.readme import written
 from distill import config, prompts
 from distill.cli import cli
 from distill.options import flag
@@ -149,7 +149,7 @@ def test_every_command_and_flag_stands_in_the_readme():
             assert f"`{flag(field.name)}`" in readme, flag(field.name)
 
 
-def test_flag_tables_of_the_readme_are_those_of_the_config():
+def test_tables_of_the_readme_are_those_of_config_and_results():
     readme = (ROOT / "README.md").read_text()
     assert written(readme) == readme, "run: make docs"
 

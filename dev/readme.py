@@ -1,0 +1,92 @@
+"""Writes README.md's tables: flags from config.py, numbers from benchmarks/results (`make docs`)."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from distill import config
+from distill.options import flag
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = {
+    "distill explore": config.ExploreConfig,
+    "distill generate": config.GenerateConfig,
+    "distill finetune": config.FinetuneConfig,
+    "distill compare": config.CompareConfig,
+    "the teacher (explore, generate, compare)": config.TeacherConfig,
+}
+RUNS = {
+    "sentiment": "synthetic film-review sentences, scored on sst2",
+    "question-type": "synthetic questions of six types, scored on trec",
+    "own-inputs": "2000 unlabelled sst2 rows as `--inputs`, scored on sst2",
+    "orders": "a JSON task, scored on its own test split (agreement with the teacher)",
+}
+
+
+def flags() -> str:
+    """One Markdown table a command."""
+    parts = []
+    for command, kind in COMMANDS.items():
+        rows = [
+            f"| `{flag(field.name)}` | {default(field)} | {field.metadata['help']} |"
+            for field in dataclasses.fields(kind)
+        ]
+        parts.append(
+            "\n".join([f"**{command}**\n", "| flag | default | what it does |", "|---|---|---|", *rows])
+        )
+    return "\n\n".join(parts)
+
+
+def default(field: dataclasses.Field) -> str:
+    """A field's default as the table has it."""
+    return "" if field.default is None else str(field.default)
+
+
+def results() -> str:
+    """A row a committed run."""
+    rows = [
+        "| run | pairs kept of tried | teacher, best prompt | student | student - teacher (95%) | n | verdict |"
+    ]
+    rows.append("|---|---|---|---|---|---|---|")
+    for name, what in RUNS.items():
+        path = ROOT / "benchmarks" / "results" / f"{name}.json"
+        if path.exists():
+            rows.append(result(name, what, json.loads(path.read_text())))
+    return "\n".join(rows)
+
+
+def result(name: str, what: str, run: dict) -> str:
+    """The row of one run: its gold rows where it has some, else its test rows."""
+    report, receipt = run["report"], run["receipt"]
+    split = "gold" if any(score["split"] == "gold" for score in report["scores"]) else "test"
+    paired = next(p for p in report["paired"] if p["split"] == split and p["b"] == "teacher")
+    metric = paired["metric"]
+    value = {
+        score["who"]: f"{score['value']:.1%}"
+        for score in report["scores"]
+        if score["split"] == split and score["metric"] == metric
+    }
+    difference = f"{100 * paired['diff']:+.1f} ({100 * paired['low']:+.1f} to {100 * paired['high']:+.1f})"
+    kept = f"{receipt['accepted']} of {receipt['tried']}"
+    verdict = report["verdict"]["answer"]
+    cells = [
+        f"[{name}](benchmarks/results/{name}.json): {what}",
+        kept,
+        value["teacher"],
+        f"**{value['student']}**",
+    ]
+    return f"| {' | '.join([*cells, difference, str(paired['n']), verdict])} |"
+
+
+def written(readme: str) -> str:
+    """The README with its tables in place."""
+    for name, table in (("flags", flags()), ("results", results())):
+        start, end = f"<!-- {name}: made by dev/readme.py -->", f"<!-- end of {name} -->"
+        head, rest = readme.split(start)
+        readme = f"{head}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"
+    return readme
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(written(path.read_text()))
