@@ -40,7 +40,7 @@ RUNS = {
     },
     "orders": {
         "task": "examples/orders/task.toml",
-        "generate": ["--n", "200"],
+        "generate": ["--n", "150", "--test-share", "0.2"],
         "finetune": ["--student", "local", "--epochs", "3"],
         "gold": None,
     },

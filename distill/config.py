@@ -61,7 +61,7 @@ class GenerateConfig:
     samples: int = knob(
         3, "Answers that vote where none was asked for by construction.", at_least=1, at_most=25
     )
-    min_agreement: float = knob(0.66, "Share of the votes an answer needs.", at_least=0, at_most=1)
+    min_agreement: float = knob(0.8, "Share of the votes an answer needs.", at_least=0, at_most=1)
     agreement: Literal["auto", "on", "off"] = knob(
         "auto", "Must the best prompt agree with the label written for? auto: where it reads well enough."
     )
