@@ -44,10 +44,8 @@ def default(field: dataclasses.Field) -> str:
 
 def results() -> str:
     """A row a committed run."""
-    rows = [
-        "| run | pairs kept of tried | teacher, best prompt | student | student - teacher (95%) | n | verdict |"
-    ]
-    rows.append("|---|---|---|---|---|---|---|")
+    headers = ("run", "pairs kept of tried", "teacher", "student", "difference (95%)", "n", "verdict")
+    rows = [f"| {' | '.join(headers)} |", "|---" * len(headers) + "|"]
     for name, what in RUNS.items():
         path = ROOT / "benchmarks" / "results" / f"{name}.json"
         if path.exists():
