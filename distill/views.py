@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.console import Console
-from distill.store.run import STEPS, Run, Step
+from distill.store.run import STEPS, Run, Step, digest
 from distill.teacher.ledger import spent
 from distill.types import Task
 
@@ -119,7 +119,7 @@ def command(run: Run, step: str) -> str:
 def standing(run: Run) -> dict[str, Any]:
     """Where the run stands: one entry a step with its teacher calls and their cost, and what to type next."""
     steps = [step_standing(run, step) for step in STEPS]
-    missing = [step for step in STEPS if step != "explore" and run.summary(step) is None]
+    missing = [entry["step"] for entry in steps if entry["step"] != "explore" and entry["state"] != "done"]
     following = command(run, missing[0]) if missing else ""
     if not run.task.exists():
         following = (
@@ -134,7 +134,15 @@ def step_standing(run: Run, step: Step) -> dict[str, Any]:
     calls, cost_usd = spent(ledger)
     what = "begun; running it again resumes" if calls else ""
     what = told(step, summary) if summary is not None else what
-    return {"step": step, "done": summary is not None, "calls": calls, "cost_usd": cost_usd, "what": what}
+    state = "not done" if summary is None else "stale" if outdated(run, summary) else "done"
+    return {"step": step, "state": state, "calls": calls, "cost_usd": cost_usd, "what": what}
+
+
+def outdated(run: Run, summary: Mapping[str, Any]) -> bool:
+    """Whether the pairs are others than those the step was made from."""
+    before = summary.get("made_from", {})
+    now = {f"{name}.jsonl": digest(path) for name, path in run.splits.items()}
+    return any(name in before and before[name] != value for name, value in now.items())
 
 
 def told(step: str, summary: Mapping[str, Any]) -> str:
@@ -153,7 +161,7 @@ def stood(console: Console, standing: Mapping[str, Any]) -> Sequence[Any]:
     rows = [
         (
             entry["step"],
-            "done" if entry["done"] else "-",
+            "-" if entry["state"] == "not done" else entry["state"],
             f"{entry['calls']:,}" if entry["calls"] else "-",
             money(entry["cost_usd"]) if entry["calls"] else "-",
             entry["what"],

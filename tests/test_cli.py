@@ -89,7 +89,7 @@ def test_explore_pick_generate_status_over_http(place, capsys):
         assert len(server.asked) == asked
         assert distill("--json", "status") == 0
         standing = json.loads(capsys.readouterr().out)
-        assert [entry["done"] for entry in standing["steps"]] == [True, True, False, False]
+        assert [entry["state"] for entry in standing["steps"]] == ["done", "done", "not done", "not done"]
         assert standing["next"] == "distill finetune"
         assert distill("generate", "--n", 30) == 0
         assert "stale (n changed)" in capsys.readouterr().err
