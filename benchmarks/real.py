@@ -34,13 +34,13 @@ RUNS = {
     # The task as `sentiment` left it: its prompt is measured already.
     "own-inputs": {
         "task": "runs/real-sentiment/task.toml",
-        "generate": ["--n", "400", "--inputs", "{data}/sst2/train.jsonl"],
+        "generate": ["--n", "320", "--inputs", "{data}/sst2/train.jsonl"],
         "finetune": ["--student", "local", "--epochs", "2"],
         "gold": "sst2/test.jsonl",
     },
     "orders": {
         "task": "examples/orders/task.toml",
-        "generate": ["--n", "150", "--test-share", "0.2"],
+        "generate": ["--n", "120", "--test-share", "0.25"],
         "finetune": ["--student", "local", "--epochs", "3"],
         "gold": None,
     },

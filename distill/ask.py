@@ -59,7 +59,9 @@ format-strict holds the answer to its JSON schema; bare shows examples alone; cu
 def prompt_names(task: Task) -> tuple[str, ...]:
     """The prompts worth trying on `task`: without examples the few-shot ones would repeat zero-shot."""
     most = max((len(group) for group in shot_groups(task, ())), default=0)
-    return tuple(spec.name for spec in MENU if spec.shots <= most or (spec.strict and most == 0))
+    fitting = (spec for spec in MENU if spec.shots <= most or (spec.strict and most == 0))
+    # Without labels there is no order of labels to turn.
+    return tuple(spec.name for spec in fitting if task.labels or spec.order != "turned")
 
 
 def find_prompt(name: str) -> PromptSpec:
@@ -77,6 +79,12 @@ def default_prompt(task: Task) -> str:
         return find_prompt(task.prompt.name).name
     most = max((len(group) for group in shot_groups(task, ())), default=0)
     return f"few-shot-{min(most, 3)}" if most else "zero-shot"
+
+
+def voting_prompts(task: Task) -> tuple[str, ...]:
+    """The prompts whose answers vote, the best first."""
+    others = task.prompt.others if task.prompt else ()
+    return (default_prompt(task), *(find_prompt(name).name for name in others))
 
 
 def answer_request(
@@ -125,15 +133,23 @@ def examples_shown(
     order: str = "",
     leave_out: str = "",
 ) -> list[Example]:
-    """`per_label` examples of each answer, interleaved; never the input: it would give the answer away."""
+    """`per_label` examples of each answer, interleaved; never the input: it would give the answer away.
+
+    `rotation` turns the examples within each answer and keeps the answers where they are: a small teacher
+    leans to the answer it saw last, and a prompt measured with one order of answers is another with another.
+    """
     groups = [
-        [example for example in group if example.input != leave_out][:per_label]
+        rotated([example for example in group if example.input != leave_out], rotation)[:per_label]
         for group in (shot_groups(task, shots)[::-1] if order == "turned" else shot_groups(task, shots))
     ]
     shown = [example for row in itertools.zip_longest(*groups) for example in row if example is not None]
-    shown = shown[::-1] if order == "reversed" else shown
-    turn = rotation % len(shown) if shown else 0
-    return shown[turn:] + shown[:turn]
+    return shown[::-1] if order == "reversed" else shown
+
+
+def rotated(examples: list[Example], by: int) -> list[Example]:
+    """`examples` from place `by` on, and then from the start."""
+    turn = by % len(examples) if examples else 0
+    return examples[turn:] + examples[:turn]
 
 
 def shot_groups(task: Task, shots: Sequence[Example]) -> list[list[Example]]:
@@ -204,8 +220,7 @@ def write_request(
     shown = (
         groups[task.label_names.index(asked)] if asked is not None else [e for group in groups for e in group]
     )
-    turn = seed % len(shown) if shown else 0
-    shown = (shown[turn:] + shown[:turn])[:EXAMPLES_TO_WRITE_LIKE]
+    shown = rotated(shown, seed)[:EXAMPLES_TO_WRITE_LIKE]
     holes = {"what": what(task, label), "noun": task.input_noun, "instruction": task.instruction}
     # Shown examples say what to write better than an instruction does: a small teacher keeps to neither both.
     template = "write-like" if shown else "write-input"

@@ -66,7 +66,12 @@ class GenerateConfig:
         "auto", "Must the best prompt agree with the label written for? auto: where it reads well enough."
     )
     temperature: float = knob(1.0, "Sampling temperature for writing inputs.", at_least=0, at_most=2)
-    vote_temperature: float = knob(0.7, "Sampling temperature of answers that vote.", at_least=0, at_most=2)
+    vote_temperature: float = knob(
+        0.7,
+        "Sampling temperature of free answers that vote; labels are read greedily by several prompts.",
+        at_least=0,
+        at_most=2,
+    )
     min_chars: int = knob(8, "Shortest input kept, in characters.", at_least=0)
     max_chars: int = knob(2000, "Longest input kept, in characters.", at_least=1)
     max_answer_tokens: int = knob(

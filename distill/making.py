@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from distill.ask import answer_request, default_prompt
+from distill.ask import answer_request, default_prompt, voting_prompts
 from distill.config import GenerateConfig
 from distill.errors import DistillError
 from distill.filters.chain import Chain, on_answers, on_inputs
@@ -192,17 +192,21 @@ class Making:
         return msgspec.structs.replace(candidate, answer=read or "", agreement=float(read == candidate.asked))
 
     async def _vote(self, candidate: Candidate) -> Candidate:
-        """Several samples, each with the examples in another order; the answer most of them give."""
+        """Several samples, from the best prompt of each kind and with the examples in another order.
+
+        Labels are read greedily: heat costs a small reader 10 points. Free answers have to vary to vote.
+        """
         answers: list[str | None] = []
+        voters = voting_prompts(self.task)
         for sample in range(self.config.samples):
             request = answer_request(
                 self.task,
-                default_prompt(self.task),
+                voters[sample % len(voters)],
                 candidate.input,
                 max_tokens=self.config.max_answer_tokens,
-                temperature=self.config.vote_temperature if self.config.samples > 1 else 0.0,
+                temperature=0.0 if self.task.labels or sample == 0 else self.config.vote_temperature,
                 shots=self.seeds,
-                rotation=sample,
+                rotation=sample // len(voters),
             )
             completion = await self.teacher.complete(request, sample)
             cut = completion.finish_reason == "length"

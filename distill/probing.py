@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from distill.ask import answer_request, prompt_names, write_request
+from distill.ask import answer_request, find_prompt, prompt_names, write_request
 from distill.parse import parse_answer, parse_input
 from distill.score.metrics import token_f1
 from distill.score.stats import wilson
@@ -30,6 +30,7 @@ INPUT_TOKENS = 96
 AHEAD = 64
 FIRST_PROBES = 12
 LARGEST_GRID = 20_000
+VOTERS = 2
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -203,10 +204,21 @@ def same(task: Task, one: str, other: str | None) -> bool:
     return one == other
 
 
-def choice(trial: Trial) -> PromptChoice:
-    """The trial as `task.toml` records it."""
+def choice(trials: Sequence[Trial]) -> PromptChoice:
+    """The winner of the race as `task.toml` records it, with the best of each other kind that came close."""
+    best = trials[0]
+    rivals: dict[str, str] = {}
+    for trial in trials[1:]:
+        kind = find_prompt(trial.prompt).template
+        if kind != find_prompt(best.prompt).template and trial.high >= best.low:
+            rivals.setdefault(kind, trial.prompt)
     return PromptChoice(
-        trial.prompt, round(trial.value, 4), round(trial.low, 4), round(trial.high, 4), trial.n
+        name=best.prompt,
+        score=round(best.value, 4),
+        low=round(best.low, 4),
+        high=round(best.high, 4),
+        n=best.n,
+        others=tuple(rivals.values())[:VOTERS],
     )
 
 

@@ -54,13 +54,17 @@ class AnswerField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PromptChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The teacher prompt that did best on this task's probes, with its Wilson interval."""
+    """The teacher prompt that did best on this task's probes, with its Wilson interval.
+
+    `others` are the best prompts of other kinds, which vote beside it.
+    """
 
     name: str
     score: float | None = None
     low: float | None = None
     high: float | None = None
     n: int = 0
+    others: tuple[str, ...] = ()
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -37,7 +37,8 @@ def test_shots_are_balanced_and_never_the_input_itself():
     shown = examples_shown(TASK, 2, (), leave_out="nice")
     assert [example.input for example in shown] == ["lovely", "poor", "awful"]
     assert [e.output for e in examples_shown(TASK, 2, ())] == ["good", "bad", "good", "bad"]
-    assert [e.output for e in examples_shown(TASK, 1, (), 1)] == ["bad", "good"]
+    assert [e.input for e in examples_shown(TASK, 1, (), 1)] == ["lovely", "awful"]
+    assert [e.input for e in examples_shown(TASK, 2, (), 1)] == ["lovely", "awful", "nice", "poor"]
     assert [e.input for e in examples_shown(TASK, 2, (), order="reversed")] == [
         "awful",
         "lovely",

@@ -175,7 +175,7 @@ async def scout(
     probes = await write_probes(task, teacher, config.probes, seed=config.seed + 1, progress=progress)
     progress.begin(f"trying {task.name}", race_length(len(prompt_names(task)), len(probes)))
     trials = await try_prompts(task, teacher, probes, max_tokens=ANSWER_TOKENS[task.kind], progress=progress)
-    task = msgspec.structs.replace(task, prompt=choice(trials[0]))
+    task = msgspec.structs.replace(task, prompt=choice(trials))
     standing = judge_standing(trials[0], config)
     return Scouted(task, standing, TRUST[trials[0].basis], trials), probes
 

@@ -25,6 +25,7 @@ from distill.types import Candidate, Pair, Progress, Split, Task, content_id
 
 PROBES_A_LABEL = 36
 PROBES_MOST = 72
+PROBES_WITHOUT_LABELS = 24
 
 
 def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
@@ -73,12 +74,12 @@ async def settle_prompt(
     """`task` with the prompt that reads best: explore's, or the best on probes written now."""
     if task.prompt is not None and task.prompt.n > 0:
         return task
-    count = min(PROBES_MOST, PROBES_A_LABEL * max(1, len(task.labels)))
+    count = min(PROBES_MOST, PROBES_A_LABEL * len(task.labels)) if task.labels else PROBES_WITHOUT_LABELS
     progress.begin("writing probes to choose the teacher's prompt on", count)
     probes = await write_probes(task, teacher, count, seed=config.seed + 101, progress=progress)
     progress.begin("racing prompts", race_length(len(prompt_names(task)), len(probes)))
     trials = await try_prompts(task, teacher, probes, max_tokens=config.max_answer_tokens, progress=progress)
-    task = msgspec.structs.replace(task, prompt=choice(trials[0]))
+    task = msgspec.structs.replace(task, prompt=choice(trials))
     update_prompt(run.task, task)
     return task
 
