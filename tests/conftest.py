@@ -4,6 +4,7 @@ import random
 import re
 
 import pytest
+from hypothesis import settings
 
 from distill.store.run import Run
 from distill.store.taskfile import write_task
@@ -12,6 +13,10 @@ from distill.teacher.ledgered import Ledgered
 from distill.teacher.pool import Pool
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Label, Task
+
+# A busy machine is slow, not wrong: no test fails on the clock of one example.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 MOOD = Task(
     "mood",

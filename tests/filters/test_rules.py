@@ -265,6 +265,6 @@ def test_excerpt_is_one_line():
 def test_cheap_rules_are_cheap():
     rules = [truncated(), format_(TASK), label_set(TASK), length(8, 2000), refusal(), exact()]
     rows = [candidate(f"a film about trains and the {n} people who love them dearly") for n in range(4000)]
-    began = time.perf_counter()
+    began = time.process_time()
     assert all(rule(row).keep for row in rows for rule in rules)
-    assert len(rows) / (time.perf_counter() - began) > 5000  # the aim is 20,000 on an idle core
+    assert len(rows) / (time.process_time() - began) > 5000  # the aim is 20,000 on an idle core
