@@ -40,7 +40,7 @@ RUNS = {
     },
     "orders": {
         "task": "examples/orders/task.toml",
-        "generate": ["--n", "120", "--test-share", "0.25"],
+        "generate": ["--n", "72", "--test-share", "0.25"],
         "finetune": ["--student", "local", "--epochs", "3"],
         "gold": None,
     },

@@ -40,7 +40,6 @@ def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, 
     train, valid = read_pairs(run.splits["train"]), []
     if run.splits["valid"].exists():
         valid = read_pairs(run.splits["valid"], may_be_empty=True)
-    run.begin("finetune")
     summary = train_student(run, config, progress, train, valid)
     run.finish("finetune", summary, source)
     return summary
@@ -79,6 +78,7 @@ def train_student(
     chat = open_chat(tokenizer)
     limit = min(config.max_length_tokens or causal.context_tokens(model), causal.context_tokens(model))
     rows, held_out = encode(chat, train, limit), encode(chat, valid, limit)
+    run.begin("finetune")  # not before: a student that cannot be loaded leaves the one there was
     show_mask(run, chat, [*rows, *held_out], progress)
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
     shape = lora.LoraShape(config.lora_rank, config.lora_alpha, config.lora_dropout)
