@@ -70,6 +70,11 @@ def generated(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
         lines.append(
             "By answer: " + ", ".join(f"{count} {name}" for name, count in summary["by_answer"].items())
         )
+    fair = summary["accepted"] / max(1, len(summary["by_answer"]))
+    if rare := [name for name, count in summary["by_answer"].items() if count < fair / 5]:
+        lines.append(
+            f"Warning: hardly any row is {', '.join(rare)}: can the teacher tell? See the dropped rows."
+        )
     used = "used" if summary["agreement"]["used"] else "not used"
     lines.append(f"Agreement filter {used}: {summary['agreement']['why']}.")
     sizes = summary["splits"]

@@ -43,7 +43,18 @@ def read(path: Path, record: type[T], *, hint: str = "") -> Iterator[tuple[int, 
 
 
 def lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """(line number, stripped bytes) for each non-blank line; a line over MAX_LINE_BYTES is a DataError."""
+    """(line number, stripped bytes) for each non-blank line; raises as `raw_lines`."""
+    for number, raw in raw_lines(path):
+        if line := raw.strip():
+            yield number, line
+
+
+def raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """(line number from 1, bytes with their line end, without a byte order mark) for each line.
+
+    Raises UsageError where the file cannot be read, DataError on a line over MAX_LINE_BYTES, of which no
+    more than that is ever read.
+    """
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -60,8 +71,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     where=f"{path}:{number}",
                     hint="one JSON object a line",
                 )
-            if line := chunk.strip().removeprefix(b"\xef\xbb\xbf"):
-                yield number, line
+            yield number, chunk.removeprefix(b"\xef\xbb\xbf") if number == 1 else chunk
 
 
 def repair(path: Path) -> int:

@@ -101,22 +101,8 @@ def _table(path: Path, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any]]
 
 
 def _whole_lines(path: Path) -> Iterator[str]:
-    """Lines with their ends, which a quoted cell may run over; `jsonl.lines` strips them."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise UsageError("no such file", where=str(path)) from None
-    except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
-    with file:
-        number = 0
-        while chunk := file.readline(jsonl.MAX_LINE_BYTES + 1):
-            number += 1
-            if len(chunk) > jsonl.MAX_LINE_BYTES:
-                raise DataError(
-                    f"a line is over {jsonl.MAX_LINE_BYTES // 2**20} MiB", where=f"{path}:{number}"
-                )
-            yield _decoded(chunk.removeprefix(b"\xef\xbb\xbf") if number == 1 else chunk, path, number)
+    """Lines with their ends, which a quoted cell may run over."""
+    return (_decoded(line, path, number) for number, line in jsonl.raw_lines(path))
 
 
 def _decoded(line: bytes, path: Path, number: int) -> str:
