@@ -7,7 +7,7 @@ as terminal control. It refuses to animate where nobody watches (no TTY).
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -55,16 +55,22 @@ class Console:
             self.err.print(visible(f"hint: {error.hint}", keep_lines=True), soft_wrap=True)
 
     def table(
-        self, headers: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = ()
+        self,
+        headers: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        *,
+        fold: int,
+        numeric: Sequence[int] = (),
     ) -> Any:
-        """A rich table of plain text; columns in `numeric` are aligned right."""
+        """A rich table of plain text; column `fold` gives way where it is narrow, `numeric` go right."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for number, header in enumerate(headers):
-            table.add_column(header, justify="right" if number in numeric else "left", overflow="fold")
+            side: Literal["left", "right"] = "right" if number in numeric else "left"
+            table.add_column(header, justify=side, overflow="fold", no_wrap=number != fold)
         for row in rows:
             table.add_row(*(Text(visible(cell)) for cell in row))
         return table

@@ -37,7 +37,7 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence
         for row in summary["tasks"]
     ]
     headers = ("#", "task", "kind", "is", "right (95%)", "n", "best prompt", "rests on")
-    table = console.table(headers, rows, numeric=(0, 5))
+    table = console.table(headers, rows, fold=1, numeric=(0, 5))
     bases = {row["basis"]: row["trust"] for row in summary["tasks"]}
     legend = [f"{basis}: {trust}" for basis, trust in bases.items()]
     legend.append(f"Every answer: {run.probes.parent}")
@@ -173,6 +173,6 @@ def stood(console: Console, standing: Mapping[str, Any]) -> Sequence[Any]:
         )
         for entry in standing["steps"]
     ]
-    table = console.table(("step", "", "calls", "cost", "what it left"), rows, numeric=(2, 3))
+    table = console.table(("step", "", "calls", "cost", "what it left"), rows, fold=4, numeric=(2, 3))
     following = f"Next: {standing['next']}" if standing["next"] else "All steps are done."
     return (f"Run '{standing['run']}' in {standing['folder']}", table, following)
