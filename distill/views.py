@@ -9,6 +9,10 @@ from distill.teacher.ledger import spent
 from distill.types import Task
 
 
+BASES = {"construction": "written", "agreement": "agreed"}
+"""Short names, for the table, of what a score rests on."""
+
+
 def money(usd: float | None) -> str:
     """Dollars; an unknown price reads "unknown", never $0."""
     if usd is None:
@@ -32,14 +36,14 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence
             interval(row),
             str(row["n"]),
             row["prompt"],
-            row["basis"],
+            BASES[row["basis"]],
         )
         for row in summary["tasks"]
     ]
-    headers = ("#", "task", "kind", "is", "right (95%)", "n", "best prompt", "rests on")
+    headers = ("#", "task", "kind", "is", "right (95%)", "n", "best prompt", "from")
     table = console.table(headers, rows, fold=1, numeric=(0, 5))
     bases = {row["basis"]: row["trust"] for row in summary["tasks"]}
-    legend = [f"{basis}: {trust}" for basis, trust in bases.items()]
+    legend = [f"{BASES[basis]}: {trust}" for basis, trust in bases.items()]
     legend.append(f"Every answer: {run.probes.parent}")
     return (table, "\n".join(legend), "Next: distill pick 1 (or a name)")
 
