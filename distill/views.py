@@ -8,7 +8,6 @@ from distill.store.run import STEPS, Run, Step, digest
 from distill.teacher.ledger import spent
 from distill.types import Task
 
-
 BASES = {"construction": "written", "agreement": "agreed"}
 """Short names, for the table, of what a score rests on."""
 
