@@ -1,5 +1,6 @@
 """Teacher text to answers, inputs and task proposals. Pure: bad text is None, never an exception."""
 
+import itertools
 import json
 import re
 from typing import Any
@@ -11,6 +12,7 @@ PREFIX = re.compile(
 )
 FENCE = re.compile(r"^```[a-zA-Z]*\n(.*?)\n?```$", re.S)
 LARGEST_NUMBER = 2**53
+MOST_TRIES = 50
 QUOTES = "\"'`*“”‘’«»「」"
 
 
@@ -88,7 +90,7 @@ def find_json(text: str) -> Any:
     if fenced := FENCE.match(text):
         text = fenced.group(1)
     decoder = json.JSONDecoder()
-    for match in re.finditer(r"\{", text):
+    for match in itertools.islice(re.finditer(r"\{", text), MOST_TRIES):
         try:
             return decoder.raw_decode(text, match.start())[0]
         except (json.JSONDecodeError, RecursionError):

@@ -64,6 +64,7 @@ def files_hold(folder, text):
     return [path for path in Path(folder).rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_explore_pick_generate_status_over_http(place, capsys):
     with FaultServer(answer) as server:
         remote = ("--teacher", "big", "--base-url", server.url)
@@ -129,6 +130,7 @@ def test_wrong_words_are_told_with_their_place_and_leave_no_traceback(place, cap
     assert not (place.parent / "x").exists()
 
 
+@pytest.mark.slow
 def test_absent_endpoint_refused_key_and_absent_key_are_told_apart(place, capsys, monkeypatch):
     assert distill("pick", "--task", "task.toml") == 0
     capsys.readouterr()
@@ -284,6 +286,7 @@ def test_ten_kills_at_random_moments_buy_nothing_twice_and_end_with_n(place):
     assert run.summary("generate")["accepted"] == 300
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.geteuid() != 0 or not Path("/bin/mount").exists(), reason="mounting a small tmpfs needs root"
 )

@@ -71,6 +71,7 @@ def test_no_more_at_once_than_allowed():
     assert pool.in_flight == 0
 
 
+@pytest.mark.slow
 def test_failures_are_asked_again():
     teacher = Flaky(first(2, TryAgain("HTTP 500")))
     through(teacher)
@@ -98,6 +99,7 @@ def test_what_no_retry_mends_is_raised_at_once():
     assert teacher.asked == 1
 
 
+@pytest.mark.slow
 def test_an_absent_endpoint_is_given_up_soon():
     with FaultServer() as server:
         pass
