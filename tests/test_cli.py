@@ -18,6 +18,8 @@ from distill.types import Message, Request
 from tests.conftest import MOOD, play
 from tests.teacher.fault_server import FaultServer, chat, error
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 AT_ONCE = 8
 KEY = "sk-sentinel-0123456789abcdef"
 TASK = """name = "mood"

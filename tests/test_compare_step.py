@@ -19,6 +19,8 @@ from distill.student.protocol import Answer
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Completion, Label, Message, Pair, Prediction, Quiet, Task
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 TASK = Task(
     name="mood",
     kind="label",

@@ -11,6 +11,8 @@ from scipy import stats as scipy_stats
 from distill.score.paired import detectable_difference, gate, paired_difference, score_interval
 from distill.score.stats import Interval, bootstrap_mean, macro_f1_interval, mean_interval, wilson
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 SIMULATIONS = 2000
 wilson_of = cache(wilson)
 score_of = cache(score_interval)

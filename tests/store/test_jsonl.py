@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from distill.errors import DataError, StorageError, UsageError
 from distill.store import jsonl
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 
 def write(path, *records):
     with jsonl.Appender(path) as file:

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from distill.store.near import NearIndex, banding, gram_hashes, groups, jaccard
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 TEXT = "the film was a slow and rather dull story about two friends who never agree on anything"
 WORDS = TEXT.split(" ")
 

@@ -11,6 +11,8 @@ from distill.errors import DataError, UsageError
 from distill.store.shapes import read_gold, read_inputs
 from distill.types import AnswerField, Example, Label, Task
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 SENTIMENT = Task(
     name="s", kind="label", instruction="Say the mood.", labels=(Label("positive"), Label("negative"))
 )

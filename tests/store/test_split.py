@@ -10,6 +10,8 @@ from distill.store.near import gram_hashes, jaccard
 from distill.store.split import split_pairs
 from distill.types import Message, Pair
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 SHARES = {"valid_share": 0.1, "test_share": 0.1}
 
 

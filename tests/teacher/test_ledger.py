@@ -17,6 +17,8 @@ from distill.teacher.pool import Pool
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Completion, Message, Request
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 ASK = Request((Message("user", "hi"),))
 FULL = Completion("yes", "stop", "big-2026", 10, 2, 0.5, 0.25, {"content": []})
 

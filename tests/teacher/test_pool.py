@@ -10,6 +10,8 @@ from distill.teacher.pool import Pool
 from distill.teacher.protocol import TryAgain
 from distill.types import Completion, Message, Request
 
+pytestmark = pytest.mark.slow  # together they take seconds
+
 
 def request(index=0):
     return Request((Message("user", f"q{index}"),))
