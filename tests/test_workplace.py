@@ -1,0 +1,71 @@
+"""What a command may not get wrong before its step starts: files, numbers, money and what is shown."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from distill.config import CompareConfig, TeacherConfig
+from distill.console import Console
+from distill.errors import UsageError
+from distill.making import Making
+from distill.store.run import Run
+from distill.types import Candidate, Quiet
+from distill.workplace import Workplace, filled
+from tests.conftest import MOOD
+from tests.test_cli import distill, place
+
+__all__ = ["place"]
+
+
+def test_file_that_is_not_there_is_told_by_its_flag():
+    with pytest.raises(UsageError, match=r"no such file: absent\.jsonl") as caught:
+        filled(CompareConfig, {"gold": Path("absent.jsonl")})
+    assert caught.value.where == "--gold"
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1"])
+def test_what_is_no_number_is_no_bound(place, capsys, number):
+    assert distill("compare", "--max-drop", number) == 2
+    assert "--max-drop" in capsys.readouterr().err
+
+
+def test_prices_and_endpoint_of_one_teacher_are_not_kept_for_another(tmp_path):
+    run = Run.open(tmp_path, "r", create=True)
+    work = Workplace(run, Console(quiet=True))
+    work.record("teacher", TeacherConfig(teacher="big", base_url="http://127.0.0.1:1/v1", price_in=1.0))
+    assert work.teacher_config({"teacher": "big"}).price_in == 1.0
+    assert work.teacher_config({}).base_url == "http://127.0.0.1:1/v1"
+    other = work.teacher_config({"teacher": "other"})
+    assert (other.teacher, other.price_in, other.base_url) == ("other", None, None)
+
+
+def test_text_of_a_model_reaches_the_terminal_as_text(capsys):
+    hostile = "[/INST] \x1b]0;evil\x07[bold]x[/bold] <script>\nnext"
+    Console().result({}, hostile)
+    Console().say(hostile)
+    for shown in capsys.readouterr():
+        assert "\x1b" not in shown
+        assert "\x07" not in shown
+        assert "[bold]x[/bold] <script>\nnext" in shown
+
+
+def test_json_is_all_that_stdout_gets(capsys):
+    Console(as_json=True).result({"a": 1}, "a table")
+    assert json.loads(capsys.readouterr().out) == {"a": 1}
+
+
+def test_more_of_a_label_than_its_share_is_surplus(run, ledgered):
+    from distill.config import GenerateConfig
+    from distill.filters.chain import on_answers, on_inputs
+
+    teacher, _ = ledgered()
+    config = GenerateConfig(n=3)
+    making = Making(run, MOOD, config, teacher, Quiet(), (), None)
+    assert [making.quota("happy"), making.quota("sad")] == [2, 1]
+    making.kept["sad"] = 1
+    rules = on_inputs(MOOD, config, ()), on_answers(MOOD, config)
+    one = Candidate(index=0, input="a plain little note", answer="sad", asked="sad", origin="written")
+    assert making._verdict(one, *rules).rule == "surplus"
+    making.kept["sad"] = 0
+    assert making._verdict(one, *rules).keep
