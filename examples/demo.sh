@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The recipe, offline, with the embedded model as teacher and as student. `make demo` runs it; under ten
+# The recipe, offline, with the embedded model as teacher and as student. `make demo` runs it; about five
 # minutes on two cores. Run it again and every finished step says so; delete runs/demo to start over.
 set -euo pipefail
 cd "$(dirname "$0")/.."
