@@ -11,9 +11,19 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = {
     "distill explore": config.ExploreConfig,
     "distill generate": config.GenerateConfig,
+    "distill import": config.ImportConfig,
+    "distill export-data": config.ExportConfig,
     "distill finetune": config.FinetuneConfig,
     "distill compare": config.CompareConfig,
     "the teacher (explore, generate, compare)": config.TeacherConfig,
+    "money (explore, generate, compare)": config.SpendConfig,
+}
+ARMS = {
+    "distill": "**distill generate**",
+    "aiohttp": "a bare aiohttp + uvloop loop, nothing kept",
+    "openai": "the openai client as it comes",
+    "curator": "Curator, tuned",
+    "datadesigner": "NeMo DataDesigner, tuned",
 }
 RUNS = {
     "sentiment": "synthetic film-review sentences, scored on sst2",
@@ -39,7 +49,7 @@ def flags() -> str:
 
 def default(field: dataclasses.Field) -> str:
     """A field's default as the table has it."""
-    return "" if field.default is None else str(field.default)
+    return "" if field.default in (None, ()) else str(field.default)
 
 
 def results() -> str:
@@ -76,9 +86,44 @@ def result(name: str, what: str, run: dict) -> str:
     return f"| {' | '.join([*cells, difference, str(paired['n']), verdict])} |"
 
 
+def lift() -> str:
+    """A row a task: raw answers, the vote's choice on all rows, the kept rows."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "lift.json").read_text())
+    rows = [
+        "| task | raw answers right | chosen by vote | of the rows kept | lift (95%) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, run in found.items():
+        if isinstance(run, dict):
+            one = run["filter_lift"]
+            low, high = 100 * one["low"], 100 * one["high"]
+            cells = [name, f"{one['raw']['value']:.1%}", f"{one['chosen']['value']:.1%}"]
+            cells.append(f"{one['kept']['value']:.1%} of {one['kept']['n']} of {one['n']}")
+            rows.append(f"| {' | '.join(cells)} | {100 * one['diff']:+.1f} ({low:+.1f} to {high:+.1f}) |")
+    return "\n".join(rows)
+
+
+def speed() -> str:
+    """A row an arm: wall at 64 and 512 calls in flight, CPU a call and peak memory."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "generate.json").read_text())
+    rows = [
+        "| client | seconds at 64 in flight | at 512 | CPU a call | peak memory |",
+        "|---|---|---|---|---|",
+        "| (ideal) | 6.25 | 0.78 | | |",
+    ]
+    tuned = {(row["arm"], row["in_flight"]): row for row in found["summary"] if row["calls"] == 2000}
+    for name, what in ARMS.items():
+        if (name, 64) in tuned and (name, 512) in tuned:
+            few, many = tuned[name, 64], tuned[name, 512]
+            cells = [what, f"{few['call_s']:.2f}", f"{many['call_s']:.2f}"]
+            cells.append(f"{few['cpu_ms_a_call']:.2f} / {many['cpu_ms_a_call']:.2f} ms")
+            rows.append(f"| {' | '.join(cells)} | {few['peak_mb']:.0f} / {many['peak_mb']:.0f} MB |")
+    return "\n".join(rows)
+
+
 def written(readme: str) -> str:
     """The README with its tables in place."""
-    for name, table in (("flags", flags()), ("results", results())):
+    for name, table in (("flags", flags()), ("results", results()), ("lift", lift()), ("speed", speed())):
         start, end = f"<!-- {name}: made by dev/readme.py -->", f"<!-- end of {name} -->"
         head, rest = readme.split(start)
         readme = f"{head}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"

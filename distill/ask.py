@@ -96,11 +96,14 @@ def answer_request(
     temperature: float = 0.0,
     shots: Sequence[Example] = (),
     rotation: int = 0,
+    before: Sequence[Message] = (),
+    top_logprobs: int | None = None,
 ) -> Request:
     """Ask the teacher to answer `input` with the prompt of that name.
 
-    `shots` are gold examples that come before the task's own; `rotation` turns the order in which the
-    examples are shown, so that several samples do not share one order's bias.
+    `before` are the turns of the conversation ahead of it. `shots` are gold examples that come before the
+    task's own; `rotation` turns the order in which the examples are shown, so that several samples do not
+    share one order's bias.
     """
     spec = find_prompt(prompt)
     holes = {
@@ -117,10 +120,11 @@ def answer_request(
         turns.append(prompts.render(spec.template, **holes, input=example.input)[-1])
         turns.append(Message("assistant", example.output))
     return Request(
-        messages=(*system, *turns, asked),
+        messages=(*system, *turns, *before, asked),
         temperature=temperature,
         max_tokens=max_tokens,
-        response_format=response_format(task) if spec.strict else None,
+        response_format=response_format(task) if spec.strict or task.kind == "json" else None,
+        top_logprobs=top_logprobs,
     )
 
 
@@ -182,7 +186,7 @@ def format_line(task: Task) -> str:
 
 def response_format(task: Task) -> dict[str, Any] | None:
     """The answer's JSON schema, as OpenAI's `response_format` takes it; None for free text."""
-    if task.kind == "text":
+    if task.kind in ("text", "chat"):
         return None
     if task.kind == "label":
         properties: dict[str, Any] = {"label": {"type": "string", "enum": list(task.label_names)}}

@@ -15,7 +15,17 @@ from typing import Any
 import click
 
 from distill import __version__
-from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, TeacherConfig
+from distill.config import (
+    DATA_KNOBS,
+    CompareConfig,
+    ExploreConfig,
+    ExportConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    ImportConfig,
+    SpendConfig,
+    TeacherConfig,
+)
 from distill.errors import BudgetReached, DistillError, GateFailed, Interrupted
 from distill.options import options
 
@@ -23,9 +33,17 @@ from distill.options import options
 class Context:
     """What the global flags say."""
 
-    def __init__(self, run_name: str | None, runs_dir: Path, as_json: bool, quiet: bool, debug: bool) -> None:
+    def __init__(
+        self,
+        run_name: str | None,
+        runs_dir: Path,
+        as_json: bool,
+        quiet: bool,
+        debug: bool,
+        no_input: bool = False,
+    ) -> None:
         self.run_name, self.runs_dir, self.debug = run_name, runs_dir, debug
-        self.as_json, self.quiet = as_json, quiet
+        self.as_json, self.quiet, self.no_input = as_json, quiet, no_input
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -39,11 +57,18 @@ class Context:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout instead of tables.")
 @click.option("-q", "--quiet", is_flag=True, help="Only results and errors.")
+@click.option("--no-input", is_flag=True, help="Never ask: what has to ask is an error.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="distill")
 @click.pass_context
 def cli(
-    context: click.Context, run_name: str | None, runs_dir: Path, as_json: bool, quiet: bool, debug: bool
+    context: click.Context,
+    run_name: str | None,
+    runs_dir: Path,
+    as_json: bool,
+    quiet: bool,
+    debug: bool,
+    no_input: bool,
 ) -> None:
     """Turn one task a large LLM does about OK into a small model you own.
 
@@ -56,12 +81,12 @@ def cli(
 
     No API key? Every command works offline with the embedded model: --teacher local --student local.
     """
-    context.obj = Context(run_name, runs_dir, as_json, quiet, debug)
+    context.obj = Context(run_name, runs_dir, as_json, quiet, debug, no_input)
 
 
 @cli.command()
 @click.argument("brief", default="")
-@options(ExploreConfig, TeacherConfig)
+@options(ExploreConfig, TeacherConfig, SpendConfig)
 @click.pass_obj
 def explore(context: Context, /, brief: str, **given: Any) -> None:
     """Find tasks for BRIEF and see how well the teacher does each."""
@@ -87,13 +112,36 @@ def pick(context: Context, /, which: str, task_file: Path | None) -> None:
 
 
 @cli.command()
-@options(GenerateConfig, TeacherConfig)
+@options(GenerateConfig, TeacherConfig, SpendConfig)
 @click.pass_obj
 def generate(context: Context, /, **given: Any) -> None:
     """Get N accepted input/answer pairs from the teacher, filtered and split."""
     from distill.workflow import generate, present
 
     present(context, generate(context, given))
+
+
+@cli.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@options(ImportConfig)
+@click.pass_obj
+def import_(context: Context, /, file: Path, **given: Any) -> None:
+    """Add your own pairs to the run: FILE is JSONL, JSON, CSV, Parquet or a datasets folder."""
+    from distill.workflow import present
+    from distill.workflow_data import import_file
+
+    present(context, import_file(context, file, given))
+
+
+@cli.command("export-data")
+@options(ExportConfig)
+@click.pass_obj
+def export_data(context: Context, /, **given: Any) -> None:
+    """Write the pairs as a dataset with its card; --push sends it to the Hugging Face Hub."""
+    from distill.workflow import present
+    from distill.workflow_data import export_data
+
+    present(context, export_data(context, given))
 
 
 @cli.command()
@@ -106,8 +154,22 @@ def finetune(context: Context, /, **given: Any) -> None:
     present(context, finetune(context, given))
 
 
+@cli.command("inspect-data")
+@click.option("--n", type=click.IntRange(0), default=3, show_default=True, help="Rows to print.")
+@options(FinetuneConfig, only=DATA_KNOBS)
+@click.pass_obj
+def inspect_data(context: Context, /, n: int, **given: Any) -> None:
+    """Show what finetune would train, token by token, and check every row; exit 2 where one is unfit."""
+    from distill.workflow import present
+    from distill.workflow_data import inspect_data, refuse_unfit
+
+    summary, shown = inspect_data(context, n, given)
+    present(context, (summary, shown))
+    refuse_unfit(summary)
+
+
 @cli.command()
-@options(CompareConfig, TeacherConfig)
+@options(CompareConfig, TeacherConfig, SpendConfig)
 @click.pass_obj
 def compare(context: Context, /, **given: Any) -> None:
     """Score student, base and teacher on the same rows; exit 3 unless the student may replace the teacher."""
@@ -116,6 +178,45 @@ def compare(context: Context, /, **given: Any) -> None:
     summary, shown = compare(context, given)
     present(context, (summary, shown))
     gate(summary)
+
+
+@cli.command()
+@click.option("--dropped", metavar="REASON", help="Only rows dropped for this reason.")
+@click.option("--kept", is_flag=True, help="Only rows that were kept.")
+@click.option("--diff", "changed", is_flag=True, help="Only rows whose answer changed, with what changed.")
+@click.option("--grep", "text", default="", metavar="TEXT", help="Only rows that hold TEXT, case aside.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Rows to show at most.")
+@click.pass_obj
+def rows(context: Context, /, **wanted: Any) -> None:
+    """Read the candidates: each with its verdict and the reason. Works while generate is running."""
+    from distill.reviewing import rows
+    from distill.steps.rows import Wanted
+    from distill.workflow import present
+
+    present(context, rows(context, Wanted(**wanted)))
+
+
+@cli.command()
+@click.option("--n", type=click.IntRange(1), default=20, show_default=True, help="Rows to look at, in all.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Which rows are picked.")
+@click.option("--split", type=click.Choice(["train", "valid", "test"]), help="Only rows of this split.")
+@click.pass_obj
+def audit(context: Context, /, n: int, seed: int, split: Any) -> None:
+    """Judge a sample of the kept rows (y / n / edit): how many are wrong? Corrections go to all rows."""
+    from distill.reviewing import audit
+    from distill.workflow import present
+
+    present(context, audit(context, n, seed, split))
+
+
+@cli.command()
+@click.pass_obj
+def filters(context: Context, /) -> None:
+    """What drops a row: each filter, what it looks at, and whether it is on for this run's task."""
+    from distill.reviewing import filters
+    from distill.workflow import present
+
+    present(context, filters(context))
 
 
 @cli.command()
@@ -130,10 +231,13 @@ def status(context: Context, /) -> None:
 @cli.command()
 @click.argument("brief", default="")
 @click.option("--pick", "which", default="1", show_default=True, help="Which explored task to take.")
-@options(ExploreConfig, GenerateConfig, FinetuneConfig, CompareConfig, TeacherConfig)
+@options(ExploreConfig, GenerateConfig, FinetuneConfig, CompareConfig, TeacherConfig, SpendConfig)
 @click.pass_obj
 def run(context: Context, /, brief: str, which: str, **given: Any) -> None:
-    """All steps, one after the other: explore BRIEF (or --task FILE), pick, generate, finetune, compare."""
+    """All steps, one after the other: explore BRIEF (or --task FILE), pick, generate, finetune, compare.
+
+    --budget is what all steps may cost together.
+    """
     from distill.workflow import run_all
 
     run_all(context, brief, which, given)
@@ -180,7 +284,8 @@ def show(error: DistillError, arguments: list[str] | None) -> int:
 
         traceback.print_exception(error)
     if isinstance(error, (Interrupted, BudgetReached)):
-        error.hint = f"go on with: {shlex.join(['distill', *typed])}"
+        larger = "give a larger --budget and " if error.where == "--budget" else ""
+        error.hint = f"{larger}go on with: {shlex.join(['distill', *typed])}"
     if not isinstance(error, GateFailed):
         from distill.console import Console
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 import msgspec
 
 from distill.errors import DistillError
+from distill.panel import Pace, line, panel
 from distill.report.plain import visible
+from distill.types import Tally
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -44,6 +46,22 @@ class Console:
         if not self.quiet:
             self.err.print(visible(text, keep_lines=True), soft_wrap=True)
 
+    def marked(self, text: str) -> Any:
+        """`text`, model text made safe, with what is between ⟦ and ⟧ in colour where there is colour."""
+        from rich.text import Text
+
+        shown = Text(visible(text, keep_lines=True))
+        shown.highlight_regex("⟦[^⟧]*⟧", "bold green")
+        return shown
+
+    def ask(self, *shown: Any) -> None:
+        """What a command that asks has to show, quiet or not: renderables, text as it is."""
+        for renderable in shown:
+            if isinstance(renderable, str):
+                self.err.print(visible(renderable, keep_lines=True), soft_wrap=not self.err.is_terminal)
+            else:
+                self.err.print(renderable)
+
     def error(self, error: DistillError) -> None:
         """`error:` what and where, `hint:` what to do next."""
         where = f"{error.where}: " if error.where else ""
@@ -57,37 +75,47 @@ class Console:
     def table(
         self,
         headers: Sequence[str],
-        rows: Sequence[Sequence[str]],
+        rows: Sequence[Sequence[Any]],
         *,
-        fold: int,
+        fold: int | Sequence[int],
         numeric: Sequence[int] = (),
     ) -> Any:
-        """A rich table of plain text; column `fold` gives way where it is narrow, `numeric` go right."""
+        """A rich table of plain text; columns `fold` give way where it is narrow, `numeric` go right.
+
+        A cell is text that is shown as it is, or a `rich.text.Text` whose text has been made safe.
+        """
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
         from rich.text import Text
 
+        folding = (fold,) if isinstance(fold, int) else fold
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for number, header in enumerate(headers):
             side: Literal["left", "right"] = "right" if number in numeric else "left"
-            table.add_column(header, justify=side, overflow="fold", no_wrap=number != fold)
+            table.add_column(header, justify=side, overflow="fold", no_wrap=number not in folding)
         for row in rows:
-            table.add_row(*(Text(visible(cell)) for cell in row))
+            table.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
         return table
 
 
 class Bar:
-    """A `Progress` on stderr: a live line on a terminal, a line every ten seconds elsewhere."""
+    """A `Progress` on stderr: live on a terminal, a line every ten seconds elsewhere.
+
+    A `tally` turns the live bar into the panel, until the next piece of work begins.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._live: Any = None
         self._progress: Any = None
         self._task: Any = None
+        self._pace: Pace | None = None
         self._what, self._total, self._count = "", 0, 0
         self._started = self._printed = 0.0
 
     def __enter__(self) -> "Bar":
         if self._console.err.is_terminal and not self._console.quiet:
+            from rich.live import Live
             from rich.progress import (
                 BarColumn,
                 MofNCompleteColumn,
@@ -105,15 +133,17 @@ class Bar:
                 TimeRemainingColumn(compact=True),
                 TextColumn("{task.fields[note]}", markup=False),
                 console=self._console.err,
-                transient=True,
+                auto_refresh=False,
             )
-            self._progress.start()
+            # Drawn by a thread of its own, four times a second: what is shown costs the caller nothing.
+            self._live = Live(get_renderable=self._drawn, console=self._console.err, transient=True)
+            self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._finish()
-        if self._progress is not None:
-            self._progress.stop()
+        if self._live is not None:
+            self._live.stop()
 
     def begin(self, what: str, total: int | None) -> None:
         """Start a piece of work."""
@@ -130,13 +160,41 @@ class Bar:
         self._count += count
         if self._progress is not None:
             self._progress.update(self._task, advance=count, note=visible(note))
-        elif time.monotonic() - self._printed >= SECONDS_BETWEEN_LINES:
-            self._printed = time.monotonic()
+        elif self._pace is None and self._due():
             self._console.say(f"  {self._what}: {self._done()}{self._eta()}; {note}")
+
+    def tally(self, tally: Tally) -> None:
+        """How far generating is: counts, the drop funnel, money. Cheap: thousands a second are well."""
+        if self._pace is None:
+            self._pace = Pace()
+        self._pace.see(tally)
+        self._count, self._total = tally.accepted, tally.wanted
+        if self._live is None and self._due():
+            self._console.say(f"  {self._what}: {line(tally, self._pace.rate())}")
 
     def say(self, text: str) -> None:
         """A line above the bar."""
         self._console.say(text)
+
+    def marked(self, text: str) -> None:
+        """The same with what is between ⟦ and ⟧ in colour."""
+        if not self._console.quiet:
+            self._console.err.print(self._console.marked(text), soft_wrap=True)
+
+    def _drawn(self) -> Any:
+        """What the terminal shows now."""
+        pace = self._pace
+        if pace is None or pace.tally is None:
+            return self._progress
+        return panel(pace.tally, pace.rate(), title=self._what, columns=self._console.err.width)
+
+    def _due(self) -> bool:
+        """Whether the next line may be printed; from then on it has been."""
+        now = time.monotonic()
+        if now - self._printed < SECONDS_BETWEEN_LINES:
+            return False
+        self._printed = now
+        return True
 
     def _finish(self) -> None:
         if not self._what:
@@ -144,6 +202,7 @@ class Bar:
         if self._progress is not None and self._task is not None:
             self._progress.remove_task(self._task)
             self._task = None
+        self._pace = None
         self._console.say(f"{self._what}: {self._done()} in {time.monotonic() - self._started:.0f} s")
         self._what = ""
 

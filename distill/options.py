@@ -4,7 +4,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,13 +18,18 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def options(*configs: type) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a click command with the flags of `configs`. A flag left out arrives as None."""
+def options(
+    *configs: type, only: Collection[str] | None = None
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Decorate a click command with the flags of `configs`, or `only` some. A flag left out arrives as None."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         # A flag that several steps have (--seed) stands once and goes to each of them.
         flags = {
-            field.name: option(config, field) for config in configs for field in dataclasses.fields(config)
+            field.name: option(config, field)
+            for config in configs
+            for field in dataclasses.fields(config)
+            if only is None or field.name in only
         }
         for add in reversed(flags.values()):
             command = add(command)
@@ -37,8 +42,14 @@ def option(config: type, field: dataclasses.Field[Any]) -> Callable[[Callable[..
     """The click option of one field; its default is shown, not set: 'left out' differs from 'given'."""
     kind = typing.get_type_hints(config)[field.name]
     help_text = field.metadata["help"]
-    if field.default is not None:
+    if field.default not in (None, ()):
         help_text += f"  [default: {field.default}]"
+    if kind is bool:
+        return click.option(
+            flag(field.name), field.name, is_flag=True, default=None, help=field.metadata["help"]
+        )
+    if typing.get_origin(kind) is tuple:
+        return click.option(flag(field.name), field.name, multiple=True, help=help_text)
     return click.option(
         flag(field.name), field.name, type=parameter(kind, field.metadata), default=None, help=help_text
     )

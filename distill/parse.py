@@ -11,6 +11,9 @@ PREFIX = re.compile(
     r"^\s*(?:the\s+)?(?:final\s+)?(?:answer|label|type|output|sentiment|category)\s*(?:is|:|=|-)\s*", re.I
 )
 FENCE = re.compile(r"^```[a-zA-Z]*\n(.*?)\n?```$", re.S)
+BULLET = re.compile(r"^\s*(?:[-*•·]|\(?\d{1,3}[.):、])\s*")
+LONGEST_ENTRY = 60
+ANSWER_LINE = "Answer: "
 LARGEST_NUMBER = 2**53
 MOST_TRIES = 50
 QUOTES = "\"'`*“”‘’«»「」"
@@ -18,12 +21,32 @@ QUOTES = "\"'`*“”‘’«»「」"
 
 def parse_answer(task: Task, text: str) -> str | None:
     """The canonical answer in `text`, or None: a label's name, a JSON object of the fields, or the text."""
-    text = text.strip()
+    text = (unreasoned(text) if task.rationale else text).strip()
     if task.kind == "label":
         return parse_label(task.label_names, text)
     if task.kind == "json":
         return parse_json(task.fields, text)
     return text or None
+
+
+def reasoned(rationale: str, answer: str) -> str:
+    """What a student that gives its reason says: the reason, then the answer on a line of its own."""
+    return f"{rationale}\n{ANSWER_LINE}{answer}" if rationale else answer
+
+
+def unreasoned(text: str) -> str:
+    """The answer in what such a student said: all that follows the last answer line, or all of it."""
+    return text.rpartition(f"\n{ANSWER_LINE}")[2]
+
+
+def parse_lines(text: str) -> list[str]:
+    """The entries of a list, a line each, without numbers, bullets, quotes, doubles and headings."""
+    entries = [BULLET.sub("", line).strip().strip(QUOTES + ".;,").strip() for line in text.splitlines()]
+    plain = [entry for entry in entries if 0 < len(entry) <= LONGEST_ENTRY and not entry.endswith(":")]
+    unique: dict[str, str] = {}
+    for entry in plain:
+        unique.setdefault(entry.casefold(), entry)
+    return list(unique.values())
 
 
 def parse_label(names: tuple[str, ...], text: str) -> str | None:

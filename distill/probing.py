@@ -1,20 +1,22 @@
 """How well the teacher does a task with each prompt of the menu, on inputs it was not shown.
 
-A probe of a label task is right by construction: the teacher wrote it for that label. A probe of a free
-answer has no right answer, so there two samples must agree. It refuses to call either of them gold.
+Gold rows are the best probes. Without them, a probe of a label task is right by construction: the teacher
+wrote it for that label; and a probe of a free answer has no right answer, so there two samples must agree.
+It refuses to call either of them gold.
 """
 
 import itertools
-import math
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Literal, TypeVar
 
 import msgspec
 
 from distill.ask import answer_request, find_prompt, prompt_names, write_request
 from distill.parse import parse_answer, parse_input
-from distill.score.metrics import token_f1
+from distill.planning import Cell, plan
+from distill.score.same import same
 from distill.score.stats import wilson
 from distill.teacher.flow import ordered
 from distill.teacher.protocol import Teacher
@@ -22,30 +24,19 @@ from distill.types import Example, Progress, PromptChoice, Task
 
 T = TypeVar("T")
 R = TypeVar("R")
-Attributes = Mapping[str, tuple[str, ...]]
-Basis = Literal["construction", "agreement"]
-SAME_TEXT = 0.5
-"""Token F1 from which two free answers count as the same."""
+Basis = Literal["gold", "construction", "agreement"]
 INPUT_TOKENS = 96
 AHEAD = 64
 FIRST_PROBES = 12
-LARGEST_GRID = 20_000
 VOTERS = 2
 
 
-class Cell(msgspec.Struct, frozen=True):
-    """One planned input: the answer it is written for and the attributes it has."""
-
-    index: int
-    asked: str | None
-    attributes: dict[str, str]
-
-
 class Probe(msgspec.Struct, frozen=True):
-    """One input a task is tried on; `expected` is the label it was written for."""
+    """One input a task is tried on; `expected` is the label it was written for, or its `gold` answer."""
 
     input: str
     expected: str | None = None
+    gold: bool = False
 
 
 class Trial(msgspec.Struct, frozen=True):
@@ -63,35 +54,6 @@ class Trial(msgspec.Struct, frozen=True):
     def value(self) -> float:
         """Share of probes answered right."""
         return self.right / self.n if self.n else 0.0
-
-
-def plan(task: Task, seed: int) -> Iterator[Cell]:
-    """Endless planned inputs: each label in turn, each time with the next cell of a shuffled attribute grid.
-
-    The grid is gone through whole before any cell comes again, apart for each label.
-    A label's own attributes come on top of the task's.
-    """
-    rng = random.Random(seed)
-    own: list[tuple[str | None, Attributes]] = [(label.name, label.attributes) for label in task.labels]
-    grids = [
-        (name, _cells({**task.attributes, **extra}, random.Random(rng.random())))
-        for name, extra in own or [(None, {})]
-    ]
-    for index in itertools.count():
-        name, grid = grids[index % len(grids)]
-        yield Cell(index, name, next(grid))
-
-
-def _cells(attributes: Attributes, rng: random.Random) -> Iterator[dict[str, str]]:
-    """The attribute grid in random order, over and over. A grid too large to list is drawn from instead."""
-    while True:
-        if math.prod(len(choices) for choices in attributes.values()) > LARGEST_GRID:
-            yield {name: rng.choice(choices) for name, choices in attributes.items()}
-            continue
-        grid = list(itertools.product(*attributes.values()))
-        rng.shuffle(grid)
-        for cell in grid:
-            yield dict(zip(attributes, cell, strict=True))
 
 
 async def write_input(
@@ -132,7 +94,13 @@ async def write_probes(
 
 
 async def try_prompts(
-    task: Task, teacher: Teacher, probes: Sequence[Probe], *, max_tokens: int, progress: Progress
+    task: Task,
+    teacher: Teacher,
+    probes: Sequence[Probe],
+    *,
+    max_tokens: int,
+    progress: Progress,
+    shots: Sequence[Example] = (),
 ) -> list[Trial]:
     """Every prompt of the menu that fits `task`, best first, by successive halving (Jamieson 2016).
 
@@ -144,7 +112,15 @@ async def try_prompts(
     for upto, count in race(len(names), len(shuffled)):
         out = [trial for trial in out if trial.prompt not in names[:count]]
         stage = [
-            await try_prompt(task, teacher, name, shuffled[:upto], max_tokens=max_tokens, progress=progress)
+            await try_prompt(
+                task,
+                teacher,
+                name,
+                shuffled[:upto],
+                max_tokens=max_tokens,
+                progress=progress,
+                shots=shots,
+            )
             for name in names[:count]
         ]
         out = sorted(stage, key=lambda trial: -trial.right) + out
@@ -166,20 +142,36 @@ def race_length(prompts: int, probes: int) -> int:
     return sum(min(upto, probes) * count for upto, count in race(prompts, probes))
 
 
+def race_calls(prompts: int, probes: int) -> int:
+    """Calls that a whole race buys: every probe once for each prompt that comes to it."""
+    calls, before = 0, 0
+    for upto, count in race(prompts, probes):
+        calls += count * (min(upto, probes) - before)
+        before = min(upto, probes)
+    return calls
+
+
 async def try_prompt(
-    task: Task, teacher: Teacher, prompt: str, probes: Sequence[Probe], *, max_tokens: int, progress: Progress
+    task: Task,
+    teacher: Teacher,
+    prompt: str,
+    probes: Sequence[Probe],
+    *,
+    max_tokens: int,
+    progress: Progress,
+    shots: Sequence[Example] = (),
 ) -> Trial:
-    """One prompt on the probes."""
+    """One prompt on the probes; gold `shots` come before the task's own examples, and are never the probe."""
     basis: Basis = "construction" if task.kind == "label" else "agreement"
+    basis = "gold" if probes and all(probe.gold for probe in probes) else basis
+    request = partial(answer_request, task, prompt, max_tokens=max_tokens, shots=shots)
 
     async def answer(probe: Probe) -> tuple[str | None, bool]:
-        first = await teacher.complete(answer_request(task, prompt, probe.input, max_tokens=max_tokens))
+        first = await teacher.complete(request(probe.input))
         answer = parse_answer(task, first.text) if first.finish_reason != "length" else None
-        right = answer is not None and answer == probe.expected
+        right = answer is not None and probe.expected is not None and same(task, probe.expected, answer)
         if answer is not None and basis == "agreement":
-            again = answer_request(
-                task, prompt, probe.input, max_tokens=max_tokens, temperature=0.7, rotation=1
-            )
+            again = request(probe.input, temperature=0.7, rotation=1)
             right = same(task, answer, parse_answer(task, (await teacher.complete(again)).text))
         progress.advance(note=f"{task.name}: {prompt}")
         return answer, right
@@ -195,13 +187,6 @@ async def try_prompt(
         high=interval.high,
         answers=[text for text, _ in answered],
     )
-
-
-def same(task: Task, one: str, other: str | None) -> bool:
-    """Whether two answers to one input say the same: equal, or for free text alike (token F1)."""
-    if task.kind == "text":
-        return token_f1(other, one) >= SAME_TEXT
-    return one == other
 
 
 def choice(trials: Sequence[Trial]) -> PromptChoice:

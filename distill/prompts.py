@@ -6,6 +6,7 @@ Holds loading, rendering and fingerprints, and refuses to know what any prompt i
 
 import hashlib
 import string
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from distill.types import Message, Role
 ROLES: dict[str, Role] = {"### system": "system", "### user": "user", "### assistant": "assistant"}
 
 
+@cache
 def folder() -> Path:
     """Where templates lie: inside the installed package, or `prompts/` of a checkout."""
     packaged = Path(str(resources.files("distill"))) / "templates"
     return packaged if packaged.is_dir() else packaged.parent.parent / "prompts"
 
 
+@cache
 def read(name: str) -> str:
     """The text of template `name`. Raises UsageError naming the templates there are."""
     path = folder() / f"{name}.txt"

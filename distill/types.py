@@ -5,13 +5,14 @@ names the path to the bad value. Ids are content hashes: the join key of every l
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 Role = Literal["system", "user", "assistant"]
-Kind = Literal["label", "text", "json"]
+Kind = Literal["label", "text", "json", "chat"]
+Verifier = Literal["", "exact", "number"]
 Split = Literal["train", "valid", "test"]
 
 
@@ -26,6 +27,11 @@ class Message(msgspec.Struct, frozen=True):
 
     role: Role
     content: str
+
+
+def user_text(messages: Sequence[Message]) -> str:
+    """What the user says in a conversation, a paragraph a turn."""
+    return "\n\n".join(message.content for message in messages if message.role == "user")
 
 
 class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,7 +78,11 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `input_noun` is what an input is called in prompts ("a film review sentence").
     `attributes` are what generated inputs vary over: name -> the values it takes; a label may add its own.
-    `fields` are the keys of a JSON answer, `labels` the closed set of a label answer.
+    `fields` are the keys of a JSON answer, `labels` the closed set of a label answer. `verify` says when two
+    free answers are the same: equal in their normal form, or the same number. `rubric` is what a judge
+    asks of an answer, a question each. `language` (ISO 639-1) is what inputs are written in; "" reads it
+    off the examples. `turns` are the user's turns of a 'chat'. `rationale` trains the student to give
+    the teacher's reasons before the answer.
     """
 
     name: str
@@ -83,6 +93,11 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fields: tuple[AnswerField, ...] = ()
     examples: tuple[Example, ...] = ()
     attributes: dict[str, tuple[str, ...]] = {}
+    verify: Verifier = ""
+    rubric: tuple[str, ...] = ()
+    language: str = ""
+    turns: int = 2
+    rationale: bool = False
     prompt: PromptChoice | None = None
 
     @property
@@ -99,6 +114,7 @@ class Request(msgspec.Struct, frozen=True):
     max_tokens: int = 256
     seed: int | None = None
     response_format: dict[str, Any] | None = None
+    top_logprobs: int | None = None
 
 
 class Completion(msgspec.Struct, frozen=True):
@@ -129,36 +145,65 @@ KEEP = Verdict(keep=True)
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """An input and answer on their way to becoming a pair; `asked` is the answer it was written for."""
+    """An input and answer on their way to becoming a pair; `asked` is the answer it was written for.
+
+    `before` are the turns of a conversation ahead of `input`; `raw` is the first single answer, before any
+    vote, judge or revision; `margin` is the lead of its votes over the next answer's, as a share of all;
+    `judge` is what a judge has against the answer; `source` is the file:line it came from, if from a file.
+    """
 
     index: int
     input: str
     answer: str
     origin: str
     asked: str | None = None
+    before: tuple[Message, ...] = ()
+    raw: str | None = None
+    rationale: str = ""
+    logprobs: dict[str, Any] | None = None
+    source: str = ""
     attributes: dict[str, str] = {}
     finish_reason: str = "stop"
     agreement: float | None = None
+    margin: float | None = None
+    judge: str = ""
     verdict: Verdict = KEEP
+
+    @property
+    def said(self) -> str:
+        """All that the user said in it: what duplicates and leaks are looked for in."""
+        return user_text((*self.before, Message("user", self.input)))
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
-    """One training example: what the student is shown (the last message is the user's) and its target."""
+    """One training example: what the student is shown (the last message is the user's) and its target.
+
+    Assistant turns among the messages are targets too. `rationale` is the teacher's reason for the answer,
+    `logprobs` the teacher's top tokens at each position of it.
+    """
 
     id: str
     messages: tuple[Message, ...]
     answer: str
     origin: str
     attributes: dict[str, str] = {}
+    rationale: str = ""
+    logprobs: dict[str, Any] | None = None
 
     @property
     def input(self) -> str:
-        """The last thing the user said: what duplicates and leaks are looked for in."""
-        return self.messages[-1].content
+        """All that the user said: what duplicates and leaks are looked for in."""
+        return user_text(self.messages)
 
     @staticmethod
     def make(
-        messages: tuple[Message, ...], answer: str, origin: str, attributes: Mapping[str, str] | None = None
+        messages: tuple[Message, ...],
+        answer: str,
+        origin: str,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        rationale: str = "",
+        logprobs: dict[str, Any] | None = None,
     ) -> "Pair":
         """A pair whose id is the hash of what is shown and what is to be answered."""
         return Pair(
@@ -167,11 +212,17 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
             answer=answer,
             origin=origin,
             attributes=dict(attributes or {}),
+            rationale=rationale,
+            logprobs=logprobs,
         )
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
-    """What one system answered to one held-out row. `answer` is None where `text` could not be parsed."""
+    """What one system answered to one held-out row. `answer` is None where `text` could not be parsed.
+
+    `input` is what the user says, `attributes` what rows are sliced by, `cluster` the same for rows that are
+    not independent (turns of one conversation), `spent_s` a student's time for the row in its batch.
+    """
 
     row: str
     who: str
@@ -182,40 +233,25 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     latency_s: float | None = None
     cost_usd: float | None = None
     finish_reason: str = "stop"
+    input: str = ""
+    attributes: dict[str, str] = {}
+    cluster: str = ""
+    spent_s: float | None = None
+    tokens: int | None = None
 
 
-class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric of one system on one split, with its 95% interval and the number of rows behind it."""
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """How far generating is, for the live panel: counts, the drop funnel, USD (None: unknown)."""
 
-    who: str
-    split: str
-    metric: str
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-class PairedDifference(msgspec.Struct, frozen=True, kw_only=True):
-    """How much system `a` is better than `b` on the same rows, with its 95% interval."""
-
-    a: str
-    b: str
-    split: str
-    metric: str
-    diff: float
-    low: float
-    high: float
-    n: int
-
-
-class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Can the student replace the teacher: yes, no, or not enough rows to say."""
-
-    answer: Literal["yes", "no", "unclear"]
-    sentence: str
-    max_drop: float
-    more_rows: int | None = None
+    accepted: int
+    wanted: int
+    tried: int
+    dropped: dict[str, int]
+    by_answer: dict[str, int]
+    calls: int
+    in_flight: int
+    cost_usd: float | None
+    budget_usd: float | None = None
 
 
 class Progress(Protocol):
@@ -229,8 +265,16 @@ class Progress(Protocol):
         """`count` units are done; `note` is shown beside the bar."""
         ...
 
+    def tally(self, tally: Tally) -> None:
+        """Show how far generating is."""
+        ...
+
     def say(self, text: str) -> None:
         """Print one line above the bar."""
+        ...
+
+    def marked(self, text: str) -> None:
+        """Print `text` above the bar, with what is between ⟦ and ⟧ in colour."""
         ...
 
 
@@ -243,5 +287,11 @@ class Quiet:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Ignore."""
 
+    def tally(self, tally: Tally) -> None:
+        """Ignore."""
+
     def say(self, text: str) -> None:
+        """Ignore."""
+
+    def marked(self, text: str) -> None:
         """Ignore."""

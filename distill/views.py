@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.console import Console
+from distill.filters.rule import excerpt
 from distill.store.run import STEPS, Run, Step, digest
 from distill.teacher.ledger import spent
 from distill.types import Task
 
-BASES = {"construction": "written", "agreement": "agreed"}
+BASES = {"gold": "gold", "construction": "written", "agreement": "agreed"}
 """Short names, for the table, of what a score rests on."""
 
 
@@ -80,6 +81,12 @@ def generated(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
         )
     used = "used" if summary["agreement"]["used"] else "not used"
     lines.append(f"Agreement filter {used}: {summary['agreement']['why']}.")
+    if (worst := summary.get("worst_leak")) and worst["dropped"]:
+        lines.append(f"Nearest to a protected row: {leak_sentence(worst)}.")
+    if lift := summary.get("filter_lift"):
+        lines.append(f"Filter lift: {lift_sentence(lift)}.")
+    if summary.get("judge", {}).get("unscored"):
+        lines.append(f"The judge gave no verdict on {summary['judge']['unscored']} answers; they were kept.")
     sizes = summary["splits"]
     near = f", {sizes['left_out']} near two splits and in none" if sizes["left_out"] else ""
     lines.append(
@@ -90,6 +97,73 @@ def generated(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
         f"{bought}, in {summary['seconds']:.0f} s. Every dropped row with its reason: {run.candidates}"
     )
     return ("\n".join(lines), "Next: distill finetune")
+
+
+def leak_sentence(worst: Mapping[str, Any]) -> str:
+    """ "'the film is dull' is 93% like 'the film was dull'"."""
+    return f"{excerpt(worst['input'])!r} is {worst['similarity']:.0%} like {excerpt(worst['row'])!r}"
+
+
+def lift_sentence(lift: Mapping[str, Any]) -> str:
+    """ "the filters pay: +4.2 points (+1.0 to +7.9); 81% right raw, 85% of the 52 kept, by gold"."""
+    if lift["basis"] is None:
+        return f"not measured ({lift['why']})"
+    by = {"gold": "by your labelled rows", "vote": "by votes of prompts that had no part in the filter"}
+    raw, kept = lift["raw"], lift["kept"]
+    shares = f"{raw['value']:.0%} of {raw['n']} raw answers right"
+    if kept["n"]:
+        shares += f", {kept['value']:.0%} of the {kept['n']} kept"
+    return f"{lift['why']}; {shares}, {by[lift['basis']]}"
+
+
+def estimated(summary: Mapping[str, Any]) -> Sequence[Any]:
+    """What a dry run says."""
+    cost, calls, seconds = summary["cost_usd"], summary["calls"], summary["seconds"]
+    usd = "cost unknown: give --price-in and --price-out, or --prices"
+    if cost is not None:
+        usd = f"{money(cost['value'])} ({money(cost['low'])} to {money(cost['high'])})"
+    return (
+        f"{summary['n']:,} pairs will take about {calls['value']:,.0f} calls "
+        f"({calls['low']:,.0f} to {calls['high']:,.0f}), {usd}, "
+        f"{duration(seconds['value'])} ({duration(seconds['low'])} to {duration(seconds['high'])}).\n"
+        f"From {summary['tried']} rows tried, {summary['kept']} of them kept; {summary['calls_now']} calls made "
+        "now, which the real run uses.",
+        "Next: the same command without --dry-run",
+    )
+
+
+def duration(seconds: float) -> str:
+    """ "45 s", "12 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def imported(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+    """What the newest import brought, and what it left out."""
+    newest, sizes = summary["imports"][-1], summary["splits"]
+    dropped = [f"{count:,} {rule.replace('_', ' ')}" for rule, count in newest["dropped"].items()]
+    shapes = ", ".join(f"{count:,} {shape}" for shape, count in newest["shapes"].items())
+    lines = [
+        f"{newest['accepted']:,} of {newest['tried']:,} pairs taken: {', '.join(dropped) or 'none dropped'}.",
+        f"Read as: {shapes}.",
+        f"Split: {sizes['train']} train, {sizes['valid']} valid, {sizes['test']} test (frozen).",
+    ]
+    if newest["wrote_task"]:
+        lines.append(f"The run had no task; this one was written from the rows, edit it: {run.task}")
+    if newest["accepted"] < newest["tried"]:
+        lines.append(f"Every dropped row with its reason: {run.candidates}")
+    worst = max(newest["dropped"].items(), key=lambda item: item[1], default=("", 0))
+    if worst[1] > newest["tried"] / 5:
+        lines.append(f"Warning: '{worst[0]}' dropped many. Look at them; --no-filters keeps them.")
+    return ("\n".join(lines), "Next: distill finetune")
+
+
+def exported(summary: Mapping[str, Any]) -> Sequence[Any]:
+    """Where the dataset is."""
+    rows = ", ".join(f"{count:,} {name}" for name, count in summary["rows"].items())
+    lines = [f"Dataset ({rows}): {summary['folder']}", f'Read it: load_dataset("{summary["folder"]}")']
+    return ("\n".join(lines + ([f"On the Hub: {summary['pushed']}"] if summary["pushed"] else [])),)
 
 
 def finetuned(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
@@ -112,7 +186,16 @@ def compared(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
     """The report in the terminal."""
     from distill.report.terminal import report
 
-    return (report(summary), f"Every answer: {run.answers}\nThe report: {run.summary_path('compare')}")
+    files = f"Every answer: {run.answers}\nEvery number: {run.summary_path('compare')}"
+    return (report(summary), files, f"The report, to open in a browser: {run.html}")
+
+
+def verified(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
+    """That a report follows from its answers, and its verdict."""
+    from distill.report.terminal import verdict_text
+
+    told = f"Every number of {run.summary_path('compare')} follows from {run.answers}."
+    return (told, verdict_text(summary))
 
 
 def command(run: Run, step: str) -> str:

@@ -10,15 +10,25 @@ from typing import Any
 import msgspec
 
 from distill import views
-from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig
+from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, SpendConfig
 from distill.console import Bar
 from distill.errors import GateFailed, UsageError
+from distill.options import fill
 from distill.store import jsonl
-from distill.store.run import Run
+from distill.store.run import STEPS, Run, Step
 from distill.store.taskfile import read_task, write_task
 from distill.teacher.opening import identity_of
 from distill.types import Task
-from distill.workplace import Context, filled, needs, open_students, terminal, with_teacher, workplace
+from distill.workplace import (
+    Context,
+    filled,
+    find_others,
+    needs,
+    open_students,
+    terminal,
+    with_teacher,
+    workplace,
+)
 
 Shown = tuple[dict[str, Any], Sequence[Any]]
 """What a command leaves: its summary for --json, and the renderables for a person."""
@@ -30,8 +40,8 @@ def present(context: Context, shown: Shown) -> None:
     terminal(context).result(summary, *renderables)
 
 
-def explore(context: Context, brief: str, given: Mapping[str, Any]) -> Shown:
-    """`distill explore`."""
+def explore(context: Context, brief: str, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
+    """`distill explore`; what the steps `counted` spent counts towards the budget too."""
     from distill.steps import explore as step
 
     config = filled(ExploreConfig, given)
@@ -46,8 +56,10 @@ def explore(context: Context, brief: str, given: Mapping[str, Any]) -> Shown:
             summary = with_teacher(
                 place,
                 teacher_config,
+                fill(SpendConfig, given),
                 "explore",
                 lambda teacher, bar: step.explore(place.run, config, brief, teacher, bar),
+                counted=counted,
             )
         return summary, views.explored(place.console, place.run, summary)
 
@@ -102,21 +114,35 @@ def explored(run: Run) -> list[tuple[int, dict[str, Any]]]:
     return list(jsonl.read(run.tasks, dict[str, Any])) if run.tasks.exists() else []
 
 
-def generate(context: Context, given: Mapping[str, Any]) -> Shown:
-    """`distill generate`."""
+def generate(context: Context, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
+    """`distill generate`; what the steps `counted` spent counts towards the budget too."""
     from distill.steps import generate as step
 
     config = filled(GenerateConfig, given)
     with workplace(context) as place:
         teacher_config = place.teacher_config(given)
+        if config.dry_run:
+            from distill.steps.estimate import estimate
+
+            shown = with_teacher(
+                place,
+                teacher_config,
+                fill(SpendConfig, given),
+                "generate",
+                lambda teacher, bar: estimate(place.run, config, teacher, bar),
+            )
+            return shown, views.estimated(shown)
         summary = place.done("generate", step.made_from(place.run, config, identity_of(teacher_config)))
         if summary is None:
             place.record("generate", config)
             summary = with_teacher(
                 place,
                 teacher_config,
+                fill(SpendConfig, given),
                 "generate",
                 lambda teacher, bar: step.generate(place.run, config, teacher, bar),
+                counted=counted,
+                batch=config.batch,
             )
         return summary, views.generated(place.run, summary)
 
@@ -127,7 +153,8 @@ def finetune(context: Context, given: Mapping[str, Any]) -> Shown:
 
     config = filled(FinetuneConfig, given)
     with workplace(context) as place:
-        needs(place.run, "generate")
+        if config.stage == "sft":
+            needs(place.run, "generate")
         summary = place.done("finetune", step.made_from(place.run, config))
         if summary is None:
             place.record("finetune", config)
@@ -136,24 +163,36 @@ def finetune(context: Context, given: Mapping[str, Any]) -> Shown:
         return summary, views.finetuned(place.run, summary)
 
 
-def compare(context: Context, given: Mapping[str, Any]) -> Shown:
-    """`distill compare`."""
+def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
+    """`distill compare`; what the steps `counted` spent counts towards the budget too."""
     from distill.steps import compare as step
 
     config = filled(CompareConfig, given)
     with workplace(context) as place:
+        if config.verify:
+            from distill.steps.verifying import verify
+
+            report = verify(place.run)
+            return report, views.verified(place.run, report)
         needs(place.run, "finetune")
         teacher_config = place.teacher_config(given)
         summary = place.done("compare", step.made_from(place.run, config, identity_of(teacher_config)))
         if summary is None:
             place.record("compare", config)
             student, base = open_students(place)
+            others = find_others(place, config.also)
             summary = with_teacher(
                 place,
                 teacher_config,
+                fill(SpendConfig, given),
                 "compare",
-                lambda teacher, bar: step.compare(place.run, config, teacher, student, base, bar),
+                lambda teacher, bar: step.compare(place.run, config, teacher, student, base, bar, others),
+                counted=counted,
             )
+        elif not place.run.html.exists():
+            from distill.report.html import write_html
+
+            write_html(place.run, summary)
         return summary, views.compared(place.run, summary)
 
 
@@ -171,14 +210,21 @@ def status(context: Context) -> Shown:
 
 
 def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) -> None:
-    """`distill run`: each step as if typed by itself; a task of one's own is picked as it stands."""
+    """`distill run`: each step as if typed by itself; a task of one's own is picked as it stands.
+
+    The budget is that of all steps together.
+    """
+    if given.get("dry_run"):
+        raise UsageError(
+            "a dry run is of one step", where="--dry-run", hint="pick a task, then: distill generate --dry-run"
+        )
     own = given.get("task") if not brief else None
     steps: dict[str, Callable[[], Shown]] = {
-        "explore": lambda: explore(context, brief, given),
+        "explore": lambda: explore(context, brief, given, counted=STEPS),
         "pick": lambda: pick(context, "" if own else which, own),
-        "generate": lambda: generate(context, given),
+        "generate": lambda: generate(context, given, counted=STEPS),
         "finetune": lambda: finetune(context, given),
-        "compare": lambda: compare(context, given),
+        "compare": lambda: compare(context, given, counted=STEPS),
     }
     summaries = {}
     for name, step in steps.items():

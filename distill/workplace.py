@@ -6,17 +6,22 @@ The only place that opens a teacher or a student. It refuses to let a Ctrl-C los
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from distill import views
-from distill.config import FinetuneConfig, TeacherConfig, plain
+from distill.config import FinetuneConfig, SpendConfig, TeacherConfig, plain
 from distill.console import Bar, Console
 from distill.errors import Interrupted, UsageError
 from distill.options import fill, flag
 from distill.store.run import Run, Step
+
+if TYPE_CHECKING:
+    from distill.systems import Other
+    from distill.teacher.ledgered import Ledgered
 
 R = TypeVar("R")
 
@@ -28,6 +33,7 @@ class Context(Protocol):
     runs_dir: Path
     as_json: bool
     quiet: bool
+    no_input: bool
 
 
 class Workplace:
@@ -93,16 +99,36 @@ def needs(run: Run, step: Step) -> None:
 def with_teacher(
     place: Workplace,
     config: TeacherConfig,
+    spend: SpendConfig,
     step: Step,
     work: Callable[[Any, Bar], Coroutine[Any, Any, dict[str, Any]]],
+    *,
+    counted: Sequence[Step] = (),
+    batch: bool = False,
 ) -> dict[str, Any]:
-    """Open the teacher, `work` with it, close it; the first Ctrl-C stops sending and keeps what is paid."""
-    from distill.teacher.opening import open_teacher
+    """Open the teacher, `work` with it, close it; the first Ctrl-C stops sending and keeps what is paid.
 
+    What the steps `counted` spent counts towards the budget beside what `step` does. `batch` sends through
+    the endpoint's Batch API.
+    """
+    from distill.teacher.opening import check_budget, open_teacher, prices_of
+
+    prices = prices_of(config)
+    check_budget(config, prices, spend.budget)
     place.record("teacher", config)
+    place.record("spend", spend)
+    place.run.record("prices", prices)
 
     async def session() -> dict[str, Any]:
-        teacher = open_teacher(config, place.run, step)
+        teacher = open_teacher(
+            config,
+            place.run,
+            step,
+            budget_usd=spend.budget,
+            counted=counted,
+            batch=batch,
+            say=place.console.say,
+        )
         with Bar(place.console) as bar:
             try:
                 with interruptible(teacher.stop, place.console):
@@ -110,9 +136,25 @@ def with_teacher(
             finally:
                 await teacher.close()
                 if teacher.bought:
-                    place.console.say(f"{teacher.bought} teacher calls bought; every answer is on disk")
+                    place.console.say(bought(teacher))
 
-    return asyncio.run(session())
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(session())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's, which takes less CPU; None (asyncio's own) where it is not installed, as on Windows."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def bought(teacher: "Ledgered") -> str:
+    """What a session bought, in a sentence; with a budget, what is left of that."""
+    of_budget = f"; {teacher.budget.sentence()}" if teacher.budget else ""
+    return f"{teacher.bought} teacher calls bought{of_budget}; every answer is on disk"
 
 
 @contextmanager
@@ -140,14 +182,13 @@ def interruptible(stop: Callable[[], None], console: Console) -> Iterator[None]:
 
 
 def open_students(place: Workplace) -> tuple[Any, Any]:
-    """(student, base): the base model with the run's adapter, and the same with it switched off.
+    """(student, base): what the run trained, and the same untrained.
 
     Raises UsageError where the adapter was made from other pairs than there are now.
     """
     from distill.steps.finetune import made_from
-    from distill.student.causal import open_student
     from distill.student.device import pick as pick_device
-    from distill.weights import student_weights
+    from distill.student.opening import open_student, trained_weights
 
     trained = (place.run.summary("finetune") or {})["made_from"]
     config = fill(FinetuneConfig, trained)
@@ -160,8 +201,52 @@ def open_students(place: Workplace) -> tuple[Any, Any]:
     with Bar(place.console) as bar:
         bar.begin("loading the student", None)
         device = pick_device(config.device, config.dtype)
-        student = open_student(student_weights(config.student), device, place.run.adapter)
+        weights = trained_weights(config.student, config.student_kind, place.run.adapter)
+        student = open_student(weights, device, place.run.adapter)
         return student, student.base()
+
+
+def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
+    """The students of `--also`: another run's, else a model as it comes; opened when they are first asked.
+
+    Raises UsageError where a name is taken, or the other run's student is for another task.
+    """
+    from distill.store.taskfile import read_task
+    from distill.student.opening import trained_weights
+    from distill.systems import Other, adapter_digest
+    from distill.weights import student_weights
+
+    found, task = [], read_task(place.run.task)
+    for name in dict.fromkeys(names):
+        root = place.run.root.parent / name
+        other = Run(root) if "/" not in name and (root / "run.json").is_file() else None
+        if name in ("teacher", "student", "base", "prompted base", "teacher again") or root == place.run.root:
+            raise UsageError(f"'{name}' is compared anyway", where=f"--also {name}")
+        if other is None:
+            model = student_weights(name)
+            found.append(Other(name, name, None, partial(_open, place, model, FinetuneConfig(), None)))
+            continue
+        needs(other, "finetune")
+        theirs = read_task(other.task)
+        if (theirs.kind, theirs.label_names, theirs.fields) != (task.kind, task.label_names, task.fields):
+            raise UsageError(
+                f"the student of run '{name}' was trained for another task: {theirs.name}",
+                where=f"--also {name}",
+                hint="compare students whose answers are the same labels or fields",
+            )
+        config = fill(FinetuneConfig, (other.summary("finetune") or {})["made_from"])
+        weights = trained_weights(config.student, config.student_kind, other.adapter)
+        opened = partial(_open, place, weights, config, other.adapter)
+        found.append(Other(name, config.student, adapter_digest(other), opened))
+    return found
+
+
+def _open(place: Workplace, weights: Any, config: FinetuneConfig, adapter: Path | None) -> Any:
+    from distill.student.device import pick as pick_device
+    from distill.student.opening import open_student
+
+    place.console.say(f"loading {weights.label}")
+    return open_student(weights, pick_device(config.device, config.dtype), adapter)
 
 
 def versions() -> dict[str, str]:
@@ -169,7 +254,7 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for package in ("distill", "torch", "transformers", "peft", "openai", "xllamacpp"):
+    for package in ("distill", "torch", "transformers", "peft", "openai", "aiohttp", "xllamacpp"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

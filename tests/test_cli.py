@@ -15,12 +15,14 @@ import pytest
 from distill.cli import guarded, main
 from distill.store.run import Run
 from distill.types import Message, Request
-from tests.conftest import MOOD, play
+from tests.conftest import MOOD, play, sentence
+from tests.teacher.batch_server import BatchServer, completion
 from tests.teacher.fault_server import FaultServer, chat, error
 
 pytestmark = pytest.mark.slow  # together they take seconds
 
 AT_ONCE = 8
+KILLS = 50
 KEY = "sk-sentinel-0123456789abcdef"
 TASK = """name = "mood"
 kind = "label"
@@ -250,11 +252,11 @@ def test_ctrl_c_keeps_what_was_paid_for_and_says_how_to_go_on(place):
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments_buy_nothing_twice_and_end_with_n(place):
+def test_fifty_kills_at_random_moments_buy_nothing_twice_and_end_with_n(place):
     rng = random.Random(7)
 
     def late(number, body):
-        time.sleep(rng.uniform(0.005, 0.05))
+        time.sleep(rng.uniform(0.01, 0.06))
         return answer(number, body)
 
     def recorded():
@@ -266,26 +268,51 @@ def test_ten_kills_at_random_moments_buy_nothing_twice_and_end_with_n(place):
         command = [sys.executable, "-m", "distill.cli"]
         subprocess.run([*command, "pick", "--task", "task.toml"], check=True, capture_output=True)
         remote = ["--teacher", "big", "--base-url", server.url, "--max-concurrency", str(AT_ONCE)]
-        generate = [*command, "-q", "generate", "--n", "300", *remote]
-        for _ in range(10):
+        generate = [*command, "-q", "generate", "--n", "1500", *remote]
+        for _ in range(KILLS):
             before = len(server.asked)
             going = subprocess.Popen(generate, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
             while len(server.asked) == before and going.poll() is None:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0.0, 0.4))
+            time.sleep(rng.uniform(0.0, 0.2))
             going.kill()
             going.wait()
         kept = recorded()
         assert kept
-        assert len(server.asked) - len(kept) <= 10 * AT_ONCE
+        assert len(server.asked) - len(kept) <= KILLS * AT_ONCE
+        assert not Run.open(place / "runs", None).summary("generate")
         subprocess.run(generate, check=True, capture_output=True)
         keys = recorded()
     # What was sent and is not on disk was in flight at one of the kills; nothing on disk was sent again.
     assert len(keys) == len(set(keys)) > len(kept)
-    assert len(server.asked) - len(keys) <= 10 * AT_ONCE
+    assert len(server.asked) - len(keys) <= KILLS * AT_ONCE
     run = Run.open(place / "runs", None)
-    assert len(run.pairs.read_bytes().splitlines()) == 300
-    assert run.summary("generate")["accepted"] == 300
+    assert len(run.pairs.read_bytes().splitlines()) == 1500
+    assert run.summary("generate")["accepted"] == 1500
+
+
+@pytest.mark.slow
+def test_batch_flag_buys_the_same_pairs_at_half_price(place):
+    def line(body, number):
+        return 200, completion(body, text=answer(0, body).body["choices"][0]["message"]["content"])
+
+    moods = [sentence(n, "happy" if n % 2 else "sad") for n in range(40)]
+    (place / "in.jsonl").write_text("".join(json.dumps({"input": text}) + "\n" for text in moods))
+    with BatchServer(line=line) as server:
+        remote = ["--teacher", "big", "--base-url", server.url, "--price-in", "1", "--price-out", "10"]
+        assert distill("pick", "--task", "task.toml") == 0
+        flags = ["generate", "--n", 40, "--inputs", "in.jsonl", "--samples", 1, "--batch", "--lift-rows", 0]
+        assert distill(*flags, *remote) == 0
+        assert sum(server.billed.values()) >= 39
+        assert sum(server.billed.values()) + sum(server.live.values()) == 40
+        assert distill(*flags, *remote) == 0
+        assert sum(server.billed.values()) + sum(server.live.values()) == 40
+    run = Run.open(place / "runs", None)
+    calls = [json.loads(line) for line in run.ledger("generate").read_text().splitlines()]
+    full = (1000 * 1 + 100 * 10) / 1e6
+    assert sorted({round(call["cost_usd"], 6) for call in calls}) in ([full / 2], [full / 2, full])
+    assert run.summary("generate")["accepted"] == 40
+    assert not files_hold(place / "runs", KEY)
 
 
 @pytest.mark.slow

@@ -7,17 +7,24 @@ import random
 import pytest
 
 from distill.ask import student_messages
+from distill.cli import main
 from distill.config import CompareConfig
-from distill.errors import DataError, TeacherError, UsageError
+from distill.console import Console
+from distill.errors import DataError, StorageError, TeacherError, UsageError
 from distill.report.plain import visible
 from distill.report.terminal import report as rendered
 from distill.steps.compare import compare, made_from
+from distill.steps.verifying import numbers_in, verify
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
 from distill.student.protocol import Answer
+from distill.systems import Other
+from distill.teacher.ledger import Ledger, call_key
+from distill.teacher.ledgered import Ledgered
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Completion, Label, Message, Pair, Prediction, Quiet, Task
+from distill.workplace import Workplace, find_others
 
 pytestmark = pytest.mark.slow  # together they take seconds
 
@@ -27,6 +34,7 @@ TASK = Task(
     instruction="Say the mood.",
     labels=(Label("positive", examples=("what a joy",)), Label("negative", examples=("what a bore",))),
 )
+ONCE = CompareConfig(ask_twice=0)
 OTHER = {"positive": "negative", "negative": "positive"}
 
 
@@ -101,7 +109,7 @@ def gold_file(folder, numbers):
 def compared(run, *, teacher=(), student=(), base=(), config=None, **more):
     teachers = teacher if isinstance(teacher, ScriptedTeacher) else teacher_that(wrong_on(teacher), **more)
     students = [s if isinstance(s, CannedStudent) else CannedStudent(wrong_on(s)) for s in (student, base)]
-    return asyncio.run(compare(run, config or CompareConfig(), teachers, *students, Quiet()))
+    return asyncio.run(compare(run, config or ONCE, teachers, *students, Quiet()))
 
 
 def planted(n, wrong, shared, seed):
@@ -146,7 +154,7 @@ def test_report_keeps_the_splits_apart_and_says_what_they_are_worth(run, tmp_pat
         teacher=range(10_000, 10_010),
         student=range(10_000, 10_005),
         base=CannedStudent(wrong_on((), unparsable=range(0, 20))),
-        config=CompareConfig(gold=gold, hardware_usd_per_hour=0.5),
+        config=CompareConfig(gold=gold, hardware_usd_per_hour=0.5, ask_twice=0),
         cost_usd=0.002,
     )
     scores = {(s["who"], s["split"], s["metric"]): s for s in report["scores"]}
@@ -162,13 +170,16 @@ def test_report_keeps_the_splits_apart_and_says_what_they_are_worth(run, tmp_pat
     assert [(p["a"], p["b"], p["split"]) for p in report["paired"]] == [
         ("student", "teacher", "test"),
         ("student", "base", "test"),
+        ("student", "prompted base", "test"),
         ("student", "teacher", "gold"),
         ("student", "base", "gold"),
+        ("student", "prompted base", "gold"),
     ]
     assert "30 gold rows" in report["verdict"]["sentence"]
     assert "agreement with the teacher" not in report["verdict"]["sentence"]
     assert any("agreement with the teacher, not truth" in note for note in report["notes"])
-    teacher, student, base = report["systems"]
+    teacher, student, base, prompted = report["systems"]
+    assert (prompted["who"], prompted["prompt"]) == ("prompted base", teacher["prompt"])
     assert (teacher["latency_p50_s"], teacher["usd_per_1000"]) == (0.25, pytest.approx(2.0))
     assert student["latency_p50_s"] <= student["latency_p95_s"]
     assert student["usd_per_1000"] == pytest.approx(1000 * 0.5 / 3600 / student["rows_per_s"])
@@ -186,8 +197,9 @@ def test_without_gold_the_verdict_says_it_is_agreement(run):
 def test_every_answer_is_on_disk_once(run):
     compared(run)
     rows = [record for _, record in jsonl.read(run.answers, Prediction)]
-    assert len(rows) == 3 * 40
-    assert len({(row.who, row.split, row.row) for row in rows}) == 3 * 40
+    assert len(rows) == 4 * 40
+    assert len({(row.who, row.split, row.row) for row in rows}) == 4 * 40
+    assert all(row.input.endswith(text(int(row.input.split("row ")[1].split()[0]))) for row in rows)
     assert all(row.answer == row.gold for row in rows)
 
 
@@ -210,13 +222,13 @@ def test_resume_answers_nothing_twice(run):
 def test_new_weights_make_the_student_answer_again_and_nobody_else(run):
     teacher, base = teacher_that(wrong_on(())), CannedStudent(wrong_on(()))
     compared(run, teacher=teacher, base=base)
-    before = made_from(run, CompareConfig(), "scripted big")
+    before = made_from(run, ONCE, "scripted big")
     (run.adapter / "adapter_model.safetensors").write_bytes(b"better weights")
-    assert run.changed("compare", made_from(run, CompareConfig(), "scripted big")) == ["adapter"]
+    assert run.changed("compare", made_from(run, ONCE, "scripted big")) == ["adapter"]
     assert before["adapter"] is not None
     student = CannedStudent(wrong_on(()))
     compared(run, teacher=teacher, student=student, base=base)
-    assert (len(teacher.requests), len(student.asked), len(base.asked)) == (40, 40, 40)
+    assert (len(teacher.requests), len(student.asked), len(base.asked)) == (40, 40, 80)
 
 
 def test_a_teacher_that_fails_loses_nothing(run):
@@ -239,7 +251,7 @@ def test_stopping_waits_for_the_student_and_keeps_its_answers(run):
         task = asyncio.ensure_future(
             compare(
                 run,
-                CompareConfig(),
+                ONCE,
                 teacher_that(wrong_on(())),
                 student,
                 student,
@@ -275,7 +287,8 @@ def test_gold_rows_that_were_trained_on_or_shown_are_left_out_and_counted(run, t
     with gold.open("a") as file:
         file.write('{"input": "What a joy!", "output": "positive"}\n')
     report = compared(run, config=CompareConfig(gold=gold))
-    assert report["rows"] == {"test": 40, "gold": 3, "gold_left_out": 3, "gold_duplicates": 1}
+    left_out = {"gold_left_out": 3, "gold_duplicates": 1, "test_duplicates": 0}
+    assert report["rows"] == {"test": 40, "gold": 2, **left_out}
     assert any(note.startswith("3 gold rows were left out") for note in report["notes"])
 
 
@@ -362,3 +375,320 @@ def test_messages_are_not_needed_to_be_alone(run):
     turns = (Message("user", "row 1 first"), Message("assistant", "go on"), Message("user", text(901)))
     jsonl.replace(run.splits["test"], [Pair.make(turns, "positive", "test")] * 1)
     assert compared(run)["rows"]["test"] == 1
+
+
+def test_the_teacher_asked_twice_is_the_ceiling(run):
+    def unsure(request, sample):
+        number = int(request.messages[-1].content.split("row ")[1].split()[0])
+        right = gold_of(text(number))
+        return OTHER[right] if sample and number < 4 else right
+
+    teacher = ScriptedTeacher(unsure, model="big")
+    report = compared(run, teacher=teacher, config=CompareConfig(ask_twice=40))
+    assert len(teacher.requests) == 80
+    found = report["ceiling"]
+    assert (found["self_agreement"], found["n"]) == (0.9, 40)
+    assert found["low"] < 0.9 < found["high"]
+    assert "teacher again" not in {each["who"] for each in (*report["scores"], *report["systems"])}
+    compared(run, teacher=teacher, config=CompareConfig(ask_twice=40))
+    assert len(teacher.requests) == 80  # nothing is asked a third time
+    compared(run, teacher=teacher, config=CompareConfig(ask_twice=9))
+    few = [row for _, row in jsonl.read(run.answers, Prediction) if row.who == "teacher again"]
+    assert len(few) == 8
+    assert len(teacher.requests) == 80
+
+
+def test_a_teacher_that_is_gone_is_compared_with_from_the_ledger(run, tmp_path):
+    bought = teacher_that(wrong_on([1]))
+    asyncio.run(compare(run, ONCE, bought, CannedStudent(wrong_on(())), CannedStudent(wrong_on(())), Quiet()))
+    ledger = Ledger(tmp_path / "calls.jsonl")
+    for request, sample in list(bought.requests):
+        completion = asyncio.run(bought.complete(request, sample))
+        ledger.put(call_key("scripted big", request, sample), sample, "scripted big", request, completion)
+    run.answers.unlink()
+
+    def retired(_request, _sample):
+        raise TeacherError("the model is gone")
+
+    teacher = Ledgered(ScriptedTeacher(retired, model="big"), ledger)
+    report = compared_with(run, teacher, CompareConfig())
+    assert report["rows"]["test"] == 40
+    assert "ceiling" not in report
+    assert any("agrees with itself is unknown: the model is gone" in note for note in report["notes"])
+
+
+def compared_with(run, teacher, config, others=()):
+    student = CannedStudent(wrong_on(()))
+    return asyncio.run(compare(run, config, teacher, student, student, Quiet(), others))
+
+
+def test_others_are_scored_and_opened_only_where_an_answer_is_missing(run):
+    opened = []
+
+    def opener():
+        opened.append(1)
+        return CannedStudent(wrong_on(range(20)))
+
+    other = Other("small-one", "org/small-one", "digest", opener)
+    for _ in range(2):
+        report = compared_with(run, teacher_that(wrong_on(())), ONCE, [other])
+    assert opened == [1]
+    difference = next(p for p in report["paired"] if p["b"] == "small-one")
+    assert (difference["diff"], difference["gains"], difference["losses"]) == (0.5, 20, 0)
+    assert difference["p"] == pytest.approx(2 * 0.5**20)
+    assert report["systems"][-1]["model"] == "org/small-one"
+
+
+def test_a_yes_against_a_teacher_that_guesses_says_so(run, tmp_path):
+    gold = gold_file(tmp_path, range(10_000, 10_300))
+    guess = range(10_000, 10_150)
+    config = CompareConfig(gold=gold, max_drop=10, ask_twice=0)
+    report = compared(run, teacher=guess, student=guess, base=guess, config=config)
+    assert report["verdict"]["answer"] == "yes"
+    assert not report["verdict"]["teacher_beats_chance"]
+    assert "not shown to be better than chance" in report["verdict"]["sentence"]
+    assert report["chance"]["value"] == 0.5
+    assert "gap_closed" not in report
+
+
+def test_every_number_of_the_report_follows_from_the_answers(run, tmp_path):
+    gold = gold_file(tmp_path, range(10_000, 10_060))
+    config = CompareConfig(gold=gold, hardware_usd_per_hour=0.5, ask_twice=20)
+    report = compared(
+        run, teacher=[10_003, 3], student=range(10_000, 10_010), base=range(20_000), config=config
+    )
+    stored = verify(run)
+    assert stored["verdict"] == report["verdict"]
+    assert numbers_in(stored) > 150
+    assert stored["gap_closed"]["low"] < stored["gap_closed"]["value"] < 1
+
+
+@pytest.mark.parametrize("tamper", ["report", "answers"])
+def test_a_changed_report_or_answer_is_found(run, tamper):
+    compared(run, student=[1, 2, 3])
+    if tamper == "report":
+        path = run.summary_path("compare")
+        path.write_text(path.read_text().replace('"value": 0.925', '"value": 0.975', 1))
+    else:
+        rows = [row for _, row in jsonl.read(run.answers, dict)]
+        at = next(place for place, row in enumerate(rows) if row["who"] == "student")
+        rows[at]["text"] = OTHER[rows[at]["text"]]
+        jsonl.replace(run.answers, rows)
+    with pytest.raises(DataError, match=r"do not follow from the answers: .*scores") as error:
+        verify(run)
+    assert error.value.where == str(run.summary_path("compare"))
+
+
+def test_nothing_to_verify(run):
+    with pytest.raises(UsageError, match="no report to verify"):
+        verify(run)
+
+
+def test_slices_by_label_and_the_users_columns_worst_first(run, tmp_path):
+    path = tmp_path / "gold.jsonl"
+    rows = [
+        {"input": text(n), "output": gold_of(text(n)), "source": "web" if n % 4 < 2 else "mail", "id": n}
+        for n in range(10_000, 10_200)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wrong = [n for n in range(10_000, 10_200) if n % 4 == 0]  # negative rows from the web
+    report = compared(run, student=wrong, config=CompareConfig(gold=path, ask_twice=0))
+    by = {(each["by"], each["value"]): each for each in report["slices"]}
+    assert {by for by, _ in by} == {"label", "source"}
+    assert (by["source", "web"]["n"], by["source", "web"]["diff"]) == (100, -0.5)
+    assert by["source", "mail"]["diff"] == 0
+    assert by["label", "negative"]["p_adjusted"] < 0.001
+    assert by["label", "positive"]["p_adjusted"] == 1
+    assert report["slices"][0]["diff"] == -0.5
+    assert [each["high"] for each in report["slices"]] == sorted(each["high"] for each in report["slices"])
+
+
+def test_turns_of_a_conversation_are_rows_that_are_not_independent(run):
+    task = Task(name="talk", kind="chat", instruction="Help.")
+    write_task(run.task, task)
+    run.splits["train"].unlink()
+    talks = [
+        (Message("user", f"row {n} hello"), Message("assistant", "hi"), Message("user", f"row {n} and then"))
+        for n in range(30)
+    ]
+    jsonl.replace(run.splits["test"], [Pair.make(talk, "go left", "test") for talk in talks])
+    teacher = teacher_that(lambda shown: "hi" if "hello" in shown else "go left")
+    student = CannedStudent(lambda shown: "hi" if "hello" in shown else "go right")
+    report = asyncio.run(compare(run, ONCE, teacher, student, student, Quiet()))
+    assert report["rows"]["test"] == 60
+    turns = {each["value"]: each["diff"] for each in report["slices"] if each["by"] == "turn"}
+    assert turns == {"1": 0, "2": -0.5}
+    assert all(each["p"] is None for each in report["paired"])
+    rows = [row for _, row in jsonl.read(run.answers, Prediction) if row.who == "student"]
+    assert len({row.cluster for row in rows}) == 30
+
+
+def test_rows_of_many_topics_belong_to_their_topic(run):
+    rows = [
+        Pair.make(student_messages(TASK, text(n)), gold_of(text(n)), "made", {"about": f"topic {n % 25}"})
+        for n in range(50)
+    ]
+    jsonl.replace(run.splits["test"], rows)
+    compared(run)
+    kept = [row for _, row in jsonl.read(run.answers, Prediction) if row.who == "student"]
+    assert len({row.cluster for row in kept}) == 25
+    assert kept[0].attributes == {"about": "topic 0"}
+
+
+def test_what_the_student_earns_and_when(run):
+    report = compared(
+        run,
+        config=CompareConfig(hardware_usd_per_hour=0.0, ask_twice=0),
+        teacher=teacher_that(wrong_on(()), cost_usd=0.002, completion_tokens=1),
+    )
+    money = report["economics"]
+    assert money["teacher_usd_per_1000"] == pytest.approx(2.0)
+    assert money["upfront_usd"] == {"teacher": 0.0, "training": None}
+    assert money["break_even_requests"] is None
+    assert "so far is unknown" in money["why"]
+    assert report["systems"][0]["tokens_per_s"] == pytest.approx(4)
+    assert report["systems"][0]["usd_per_accepted"] == pytest.approx(0.002)
+
+
+def test_duplicate_test_rows_count_once(run):
+    write_split(run, "test", [*range(40), 3, 3, 7])
+    report = compared(run)
+    assert (report["rows"]["test"], report["rows"]["test_duplicates"]) == (40, 3)
+    assert any(note.startswith("3 test rows repeat") for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("messages", "answer", "said"),
+    [
+        (student_messages(TASK, text(1)), " ", "1 test rows are empty"),
+        ((Message("user", "  "),), "positive", "1 test rows are empty"),
+        (student_messages(TASK, text(1)), "so-so", "answers that the task does not: so-so"),
+    ],
+)
+def test_test_rows_that_are_no_rows_are_refused(run, messages, answer, said):
+    jsonl.replace(run.splits["test"], [Pair.make(messages, answer, "test")])
+    with pytest.raises(DataError, match=said) as error:
+        compared(run)
+    assert error.value.where == str(run.splits["test"])
+
+
+def test_an_adapter_for_another_task_is_refused(run):
+    run.finish("finetune", {}, {"train.jsonl": "0123456789abcdef"})
+    with pytest.raises(UsageError, match="trained on other pairs"):
+        compared(run)
+    jsonl.replace(run.splits["train"], [Pair.make(student_messages(TASK, text(5000)), "spam", "made")])
+    run.summary_path("finetune").unlink()
+    with pytest.raises(DataError, match="trained for another task: to answer spam"):
+        compared(run)
+
+
+def test_a_report_that_cannot_be_written_loses_no_answer(run):
+    class Blocks(Quiet):
+        def begin(self, what, total):
+            if what.startswith("timing"):
+                run.summary_path("compare").mkdir()
+
+    teacher, student = teacher_that(wrong_on(())), CannedStudent(wrong_on(()))
+    with pytest.raises(StorageError):
+        asyncio.run(compare(run, ONCE, teacher, student, student, Blocks()))
+    run.summary_path("compare").rmdir()
+    asked = len(student.asked)
+    asyncio.run(compare(run, ONCE, teacher, student, student, Quiet()))
+    assert (len(teacher.requests), len(student.asked)) == (40, asked)
+
+
+def test_what_the_rows_can_show_is_said_before_anybody_is_asked(run):
+    told = []
+
+    class Listens(Quiet):
+        def say(self, text):
+            told.append(text)
+
+        def begin(self, what, total):
+            told.append(what)
+
+    asyncio.run(compare(run, ONCE, teacher_that(wrong_on(())), *[CannedStudent(wrong_on(()))] * 2, Listens()))
+    assert told[0] == "40 test rows can show a difference of about 16 points or more (80% power)"
+
+
+def test_the_terminal_shows_what_the_scores_stand_between(run, tmp_path):
+    gold = gold_file(tmp_path, range(10_000, 10_080))
+    config = CompareConfig(gold=gold, ask_twice=10)
+    seen = shown(
+        compared(run, student=range(10_000, 10_012, 2), base=range(20_000), config=config), width=160
+    )
+    assert "chance: one answer to every row scores 50.0%" in seen
+    assert "asked 10 rows twice, agrees with itself 100.0% (" in seen
+    assert "gap closed between base and teacher: 92.5% (" in seen
+    assert "break-even: the teacher's price is unknown" in seen
+    assert "label: negative" in seen
+    assert "-15.0 (" in seen
+    assert "Benjamini-Hochberg" in seen
+
+
+def test_an_old_report_can_still_be_shown(run):
+    report = compared(run, student=[1])
+    for name in ("chance", "economics", "slices", "correction", "gap_closed"):
+        report.pop(name, None)
+    for system in report["systems"]:
+        del system["tokens_per_s"], system["usd_per_accepted"]
+    assert "97.5% (" in shown(report, width=160)
+
+
+def verified(run):
+    with pytest.raises(SystemExit) as left:
+        main(["--runs-dir", str(run.root.parent), "--run", run.name, "compare", "--verify"])
+    return left.value.code
+
+
+def test_verify_on_the_command_line_opens_nobody(run, capsys):
+    compared(run, student=range(40))
+    assert verified(run) == 3  # the numbers are right, and they say no
+    assert "follows from" in " ".join(capsys.readouterr().out.split())
+    path = run.summary_path("compare")
+    path.write_text(path.read_text().replace('"losses": 40', '"losses": 4'))
+    assert verified(run) == 2
+    assert "do not follow from the answers" in " ".join(capsys.readouterr().err.split())
+
+
+def place_of(run):
+    return Workplace(run, Console(as_json=False, quiet=True))
+
+
+def test_also_names_a_run_or_a_model_and_opens_neither(run):
+    other = Run.open(run.root.parent, "other", create=True)
+    write_task(other.task, TASK)
+    other.finish("finetune", {}, {"student": "org/tiny"})
+    other.adapter.mkdir(parents=True)
+    (other.adapter / "adapter_model.safetensors").write_bytes(b"more weights")
+    found = find_others(place_of(run), ("other", "org/model", "other"))
+    assert [(each.who, each.model) for each in found] == [("other", "org/tiny"), ("org/model", "org/model")]
+    assert found[0].weights
+    assert found[1].weights is None
+
+
+def test_also_refuses_another_tasks_student_and_taken_names(run):
+    other = Run.open(run.root.parent, "other", create=True)
+    write_task(other.task, Task(name="spam", kind="label", instruction="?", labels=(Label("x"), Label("y"))))
+    with pytest.raises(UsageError, match="finetune is not done"):
+        find_others(place_of(run), ("other",))
+    other.finish("finetune", {}, {"student": "org/tiny"})
+    with pytest.raises(UsageError, match="trained for another task: spam") as error:
+        find_others(place_of(run), ("other",))
+    assert error.value.where == "--also other"
+    for name in ("student", run.name):
+        with pytest.raises(UsageError, match="compared anyway"):
+            find_others(place_of(run), (name,))
+
+
+def test_the_users_own_rules_are_asked_of_every_answer(run, tmp_path):
+    rules = tmp_path / "rules.py"
+    rules.write_text("def keep(input, answer):\n    return answer == 'negative' and 'row 3 ' not in input\n")
+    run.record("generate", {"check": str(rules), "check_timeout_s": 10.0})
+    report = compared(run, student=[0, 3])
+    passed = {each["who"]: (each["value"], each["n"]) for each in report["checks"]}
+    assert passed["teacher"] == passed["base"] == (0.5, 40)
+    assert passed["student"] == (19 / 40, 40)  # row 0 is called positive, row 3 is no excuse
+    verify(run)
+    rules.unlink()
+    assert "checks" not in compared(run, student=[0, 3])

@@ -9,8 +9,9 @@ import pytest
 
 from distill.config import GenerateConfig
 from distill.errors import DataError, DistillError, Interrupted
-from distill.making import Making, reads_well
-from distill.probing import plan
+from distill.answering import Answering, reads_well
+from distill.filters.chain import on_answers
+from distill.planning import plan
 from distill.steps.generate import frozen, generate, made_from
 from distill.store import jsonl
 from distill.store.taskfile import read_task, write_task
@@ -131,18 +132,20 @@ def test_own_inputs_are_voted_on_and_may_run_out(run, ledgered, tmp_path):
 
 def test_votes_need_a_majority(run, ledgered):
     teacher, _ = ledgered()
-    making = Making(run, MOOD, GenerateConfig(n=1), teacher, Quiet(), (), ())
-    assert making.elect(["sad", "happy", "sad"]) == ("sad", 2 / 3)
-    assert making.elect([None, None, None]) == ("", 0.0)
-    assert making.elect(["sad", None, None]) == ("sad", 1 / 3)
+    answering = Answering(MOOD, GenerateConfig(n=1), teacher, (), on_answers(MOOD, GenerateConfig()))
+    assert answering.elect(["happy", "sad", "sad"]) == (1, 2 / 3, 1 / 3)
+    assert answering.elect([None, None, None]) == (0, 0.0, 0.0)
+    assert answering.elect([None, "sad", None]) == (1, 1 / 3, 1 / 3)
+    assert answering.elect(["sad", "happy"]) == (0, 1 / 2, 0.0)
     asyncio.run(teacher.close())
 
 
 def test_free_answers_that_say_nearly_the_same_vote_together(run, ledgered):
     teacher, _ = ledgered()
-    making = Making(run, Task("t", "text", "Title it."), GenerateConfig(n=1), teacher, Quiet(), (), ())
-    answer, share = making.elect(["the red house", "a red house here", "nothing at all"])
-    assert answer in ("the red house", "a red house here")
+    task = Task("t", "text", "Title it.")
+    answering = Answering(task, GenerateConfig(n=1), teacher, (), on_answers(task, GenerateConfig()))
+    place, share, _ = answering.elect(["nothing at all", "the red house", "a red house here"])
+    assert place in (1, 2)
     assert share == pytest.approx(2 / 3)
     asyncio.run(teacher.close())
 

@@ -18,23 +18,32 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "distill"
 # A module imports only from floors below its own; those on one floor do not import each other.
 FLOORS = (
-    {"errors", "types"},
+    {"errors", "types", "results"},
     {"config"},
-    {"prompts", "parse", "score", "weights"},
+    {"prompts", "parse", "weights"},
+    {"score"},
     {"ask", "store"},
     {"teacher", "student"},
-    {"judge"},
+    {"judge", "planning"},
     {"filters", "report", "probing"},
+    {"answering", "given", "saturation"},
     {"making"},
+    {"lift", "preparing", "held_out"},
+    {"systems"},
     {"steps"},
+    {"panel"},
     {"options", "console"},
-    {"views"},
+    {"views", "views_rows"},
     {"workplace"},
-    {"workflow"},
-    {"cli"},
+    {"workflow", "workflow_data"},
+    {"reviewing"},
+    {"cli", "api"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 HEAVY = {
+    "aiohttp",
+    "uvloop",
+    "pyarrow",
     "torch",
     "transformers",
     "datasets",
@@ -48,8 +57,11 @@ HEAVY = {
 }
 CONFIGS = (
     config.TeacherConfig,
+    config.SpendConfig,
     config.ExploreConfig,
     config.GenerateConfig,
+    config.ImportConfig,
+    config.ExportConfig,
     config.FinetuneConfig,
     config.CompareConfig,
 )

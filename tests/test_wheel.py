@@ -17,6 +17,8 @@ def test_wheel_installed_bare_has_its_command_and_prompts(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     inside = zipfile.ZipFile(wheel).namelist()
     assert {f"distill/templates/{path.name}" for path in (ROOT / "prompts").glob("*.txt")} <= set(inside)
+    page = {f"distill/report/page/{name}" for name in ("template.html.j2", "style.css", "script.js")}
+    assert page <= set(inside)
     assert not [name for name in inside if name.startswith(("tests/", "examples/", "runs/"))]
     # Bare: the package and what --help needs, nothing else of its dependencies.
     bare = tmp_path / "venv"

@@ -57,15 +57,13 @@ def test_json_is_all_that_stdout_gets(capsys):
 
 def test_more_of_a_label_than_its_share_is_surplus(run, ledgered):
     from distill.config import GenerateConfig
-    from distill.filters.chain import on_answers, on_inputs
 
     teacher, _ = ledgered()
     config = GenerateConfig(n=3)
-    making = Making(run, MOOD, config, teacher, Quiet(), (), None)
+    making = Making(run, MOOD, config, teacher, Quiet())
     assert [making.quota("happy"), making.quota("sad")] == [2, 1]
     making.kept["sad"] = 1
-    rules = on_inputs(MOOD, config, ()), on_answers(MOOD, config)
     one = Candidate(index=0, input="a plain little note", answer="sad", asked="sad", origin="written")
-    assert making._verdict(one, *rules).rule == "surplus"
+    assert making._verdict(one).rule == "surplus"
     making.kept["sad"] = 0
-    assert making._verdict(one, *rules).keep
+    assert making._verdict(one).keep

@@ -8,7 +8,10 @@ from distill.types import Candidate
 
 
 def agreement(min_agreement: float) -> Rule:
-    """Drop what was read as another answer than written for, or got under `min_agreement` of the votes."""
+    """Drop what was read as another answer than written for, got too few of the votes, or only tied.
+
+    `min_agreement` is the share of votes needed; `candidate.margin` the lead over the next answer, in shares.
+    """
 
     def why(candidate: Candidate) -> str:
         if candidate.asked is not None and candidate.answer != candidate.asked:
@@ -17,6 +20,8 @@ def agreement(min_agreement: float) -> Rule:
         # Votes come in thirds and the like: 2/3 must pass 0.66 and 0.6667 alike.
         if share is not None and share < min_agreement - 1e-3:
             return f"{share:.0%} of the votes, {min_agreement:.0%} needed"
+        if min_agreement > 0 and candidate.margin is not None and candidate.margin <= 0:
+            return "a tie: another answer got as many votes"
         return ""
 
     return Rule("agreement", why)

@@ -2,17 +2,17 @@
 
 from distill.filters.rule import Rule, excerpt
 from distill.score.text import normalised
-from distill.store.near import NearIndex
+from distill.store.near import NearIndex, Sketcher
 from distill.types import Candidate, Task
 
 SHORTEST = 20
 """An instruction shorter than this may stand in an honest input by chance."""
 
 
-def echo(task: Task, near_duplicate: float, seed: int = 0) -> Rule:
+def echo(task: Task, sketcher: Sketcher) -> Rule:
     """Drop an input that holds the instruction, or is nearly one of the examples that prompts show."""
     instruction = normalised(task.instruction)
-    index = NearIndex(near_duplicate, seed)
+    index = NearIndex(sketcher.threshold, sketcher=sketcher)
     for text in dict.fromkeys(shown(task)):
         index.add(text, text)
 

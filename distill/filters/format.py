@@ -14,13 +14,22 @@ MARKER = re.compile(
     r"|^### ?(?:instruction|response|input|output)\b:?",
     re.IGNORECASE | re.MULTILINE,
 )
+TRACE = re.compile(r"[\[\](){}<>*:=$#_\u2192\uff08\uff1a\u3010\u300c\uff5c]")
+"""A character that everything looked for here holds; most inputs hold none and are done with."""
 HOLE = re.compile(
     r"\{\{? ?(?:input|text|label|sentence|topic|answer|output) ?\}?\}|\$(?:input|label|noun|text)\b"
-    r"|\[(?:insert|your) [a-z ]{1,40}\]",
+    r"|\[(?:insert|your) [a-z ]{1,40}\]"
+    r"|\{\{?(?:输入|文本|标签|主题|句子|話題|入力|文章)\}?\}|[\[\u3010](?:插入|填写|您的|你的|ここに)[^\]\u3011]{1,20}[\]\u3011]",
     re.IGNORECASE,
 )
-NAMES = ("sentence", "input", "text", "output", "example", "review", "question", "statement")
-ANSWER = r"(?:label|sentiment|category|class|classification|answer|type|output|intent|topic)"
+NAMES = (
+    *("sentence", "input", "text", "output", "example", "review", "question", "statement"),
+    *("输入", "文本", "句子", "示例", "例句", "入力", "例文"),
+)
+ANSWER = (
+    r"(?:\b(?:label|sentiment|category|class|classification|answer|type|output|intent|topic)"
+    r"|标签|情感|类别|分类|答案|意图|標籤|類別|ラベル|感情|カテゴリー?|分類|意図|回答)"
+)
 
 
 def format_(task: Task) -> Rule:
@@ -32,6 +41,8 @@ def format_(task: Task) -> Rule:
         text = candidate.input
         if not text.strip():
             return "the input is empty"
+        if TRACE.search(text) is None:
+            return ""
         if found := MARKER.search(text):
             return f"a chat template's marker: {excerpt(found.group())!r}"
         if found := HOLE.search(text):
@@ -56,9 +67,9 @@ def _leak(labels: tuple[str, ...]) -> re.Pattern[str] | None:
         return None
     one = "(?:" + "|".join(re.escape(label) for label in sorted(labels, key=len, reverse=True)) + ")"
     ways = [
-        rf"^\s*[(\[<*]+{one}[)\]>*]+",
-        rf"[(\[<]+{one}[)\]>]+\W*$",
-        rf"\b{ANSWER}\s*(?:[:=\uff1a]|is:)\s*[\"'(\[*]*{one}(?!\w)",
+        rf"^\s*[(\[<*\uff08\u3010\u300c]+{one}[)\]>*\uff09\u3011\u300d]+",
+        rf"[(\[<\uff08\u3010\u300c]+{one}[)\]>\uff09\u3011\u300d]+\W*$",
+        rf"{ANSWER}\s*(?:[:=\uff1a]|is:)\s*[\"'(\[*]*{one}(?!\w)",
         rf"(?:->|=>|\u2192)\s*{one}\W*$",
         rf"^\s*{one}\s*[:\uff1a]\s",
     ]

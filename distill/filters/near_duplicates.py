@@ -1,13 +1,13 @@
 """Drops inputs that nearly are one that was accepted before, by character n-grams, in any script."""
 
 from distill.filters.rule import Rule
-from distill.store.near import NearIndex
+from distill.store.near import NearIndex, Sketcher
 from distill.types import Candidate
 
 
-def near_duplicates(threshold: float, seed: int = 0) -> Rule:
-    """Drop an input whose Jaccard similarity to an accepted one is `threshold` or more."""
-    index = NearIndex(threshold, seed)
+def near_duplicates(sketcher: Sketcher) -> Rule:
+    """Drop an input whose Jaccard similarity to an accepted one is `sketcher.threshold` or more."""
+    index = NearIndex(sketcher.threshold, sketcher=sketcher)
 
     def why(candidate: Candidate) -> str:
         near = index.similar(candidate.input)

@@ -13,12 +13,17 @@ def forget(candidate: Candidate) -> None:
     """What a rule without a memory does with an accepted candidate."""
 
 
+def nothing() -> None:
+    """What a rule that holds nothing open does to close."""
+
+
 class Rule(NamedTuple):
     """`why(candidate)` is the reason to drop it, or "" to keep it; `admit` remembers an accepted one."""
 
     name: str
     why: Callable[[Candidate], str]
     admit: Callable[[Candidate], None] = forget
+    close: Callable[[], None] = nothing
 
     def __call__(self, candidate: Candidate) -> Verdict:
         """Keep, or drop with this rule's name and reason."""

@@ -16,6 +16,8 @@ def _why(candidate: Candidate) -> str:
     match candidate.finish_reason:
         case "length":
             return "cut by the token limit"
+        case "context_length":
+            return "does not fit the teacher's context window"
         case "content_filter":
             return "withheld by the provider's content filter"
         case "tool_calls" | "function_call":

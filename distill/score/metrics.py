@@ -10,41 +10,109 @@ from typing import Any
 
 import msgspec
 
+from distill.parse import find_json
+from distill.results import Chance
+from distill.score.overlap import chrf, rouge_l
 from distill.score.text import normalised, tokens
-from distill.types import Kind
+from distill.score.verify import verified
+from distill.types import Prediction, Task
 
 Row = tuple[str | None, str]
 """(answer or None, gold)."""
 
-PRIMARY: dict[Kind, str] = {"label": "accuracy", "json": "exact", "text": "token_f1"}
-"""The metric a verdict rests on."""
+
+def primary(task: Task) -> str:
+    """The metric a verdict rests on."""
+    if task.kind == "label":
+        return "accuracy"
+    if task.kind == "json" or task.verify == "exact":
+        return "exact"
+    return "same_number" if task.verify == "number" else "token_f1"
 
 
-def row_values(kind: Kind, rows: Sequence[Row]) -> dict[str, list[float]]:
+def row_values(task: Task, rows: Sequence[Prediction]) -> dict[str, list[float]]:
     """Metric name -> one value in [0, 1] a row, the primary metric first.
 
-    label: accuracy, off_label_rate (lower is better). json: exact, parse_rate, field_accuracy (mean over the
-    fields of gold). text: token_f1, exact, empty_rate (lower is better).
+    label: accuracy, off_label_rate (lower is better). json: exact, parse_rate (some JSON object), schema_rate
+    (the task's fields), field_accuracy (mean over the fields of gold). text and chat: token_f1, exact, chrf,
+    rouge_l, empty_rate (lower is better), and same_number where the task is verified by number.
     """
-    if kind == "label":
-        return {
-            "accuracy": [float(answer == gold) for answer, gold in rows],
-            "off_label_rate": [float(answer is None) for answer, _ in rows],
+    if task.kind == "label":
+        values = {
+            "accuracy": [float(row.answer == row.gold) for row in rows],
+            "off_label_rate": [float(row.answer is None) for row in rows],
         }
-    if kind == "json":
-        shares = [field_shares(answer, gold) for answer, gold in rows]
-        return {
+    elif task.kind == "json":
+        shares = [field_shares(row.answer, row.gold) for row in rows]
+        values = {
             "exact": [exact for exact, _ in shares],
-            "parse_rate": [float(answer is not None) for answer, _ in rows],
+            "parse_rate": [float(isinstance(find_json(row.text), dict)) for row in rows],
+            "schema_rate": [float(row.answer is not None) for row in rows],
             "field_accuracy": [fields for _, fields in shares],
         }
-    return {
-        "token_f1": [token_f1(answer, gold) for answer, gold in rows],
+    else:
+        values = text_values(task, rows)
+    return {primary(task): values[primary(task)], **values}
+
+
+def text_values(task: Task, rows: Sequence[Prediction]) -> dict[str, list[float]]:
+    """As `row_values`, of free text."""
+    values = {
+        "token_f1": [token_f1(row.answer, row.gold) for row in rows],
         "exact": [
-            float(answer is not None and normalised(answer) == normalised(gold)) for answer, gold in rows
+            float(row.answer is not None and normalised(row.answer) == normalised(row.gold)) for row in rows
         ],
-        "empty_rate": [float(answer is None) for answer, _ in rows],
+        "chrf": [chrf(row.answer, row.gold) for row in rows],
+        "rouge_l": [rouge_l(row.answer, row.gold) for row in rows],
+        "empty_rate": [float(row.answer is None) for row in rows],
     }
+    if task.verify == "number":
+        values["same_number"] = [
+            float(row.answer is not None and verified(task, row.answer, row.gold)) for row in rows
+        ]
+    return values
+
+
+def field_values(rows: Sequence[Prediction], name: str) -> list[float]:
+    """1 a row where that field of the answer is gold's; rows whose gold lacks the field are left out."""
+    pairs = [(_object(row.answer), _object(row.gold)) for row in rows]
+    return [
+        float(got is not None and name in got and _same(got[name], wanted[name]))
+        for got, wanted in pairs
+        if wanted is not None and name in wanted
+    ]
+
+
+def chance(task: Task, rows: Sequence[Prediction]) -> Chance:
+    """How well the commonest gold answer would do for every row. Raises ValueError where there are none."""
+    if not rows:
+        raise ValueError("chance of no rows")
+    answer = Counter(row.gold for row in rows).most_common(1)[0][0]
+    constant = [msgspec.structs.replace(row, text=answer, answer=answer) for row in rows]
+    values = row_values(task, constant)[primary(task)]
+    return Chance(answer=answer, value=sum(values) / len(values), split=rows[0].split)
+
+
+def confusion(labels: Sequence[str], rows: Sequence[Prediction]) -> list[list[int]]:
+    """Counts: a line for each gold label, a column for each answer, the last one for no label at all."""
+    counts = Counter((row.gold, row.answer) for row in rows)
+    return [[counts[gold, answer] for answer in (*labels, None)] for gold in labels]
+
+
+def per_class(labels: Sequence[str], rows: Sequence[Prediction]) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each label (0 of nothing), and its rows in gold."""
+    wanted, got = Counter(row.gold for row in rows), Counter(row.answer for row in rows)
+    right = Counter(row.gold for row in rows if row.answer == row.gold)
+    return [
+        {
+            "label": label,
+            "n": wanted[label],
+            "precision": right[label] / got[label] if got[label] else 0.0,
+            "recall": right[label] / wanted[label] if wanted[label] else 0.0,
+            "f1": 2 * right[label] / max(1, wanted[label] + got[label]),
+        }
+        for label in labels
+    ]
 
 
 def token_f1(answer: str | None, gold: str) -> float:

@@ -6,12 +6,14 @@ Refuses unpaired comparison, and false certainty: two systems that agree on ever
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from distill.score.stats import FEW, Interval, Z, bootstrap_mean
+from distill.score.stats import FEW, RESAMPLES, Interval, Z, bootstrap_mean
 
 POWER_Z = 0.8416212335729143
 """The normal quantile of 80% power."""
+FAR = 1e6
+"""A share of the gap closed that no system has."""
 MOST_ROWS = 100_000
 """Asking for more rows than this is no advice."""
 
@@ -23,8 +25,13 @@ class Gate(NamedTuple):
     more_rows: int | None = None
 
 
-def paired_difference(a_values: Sequence[float], b_values: Sequence[float], seed: int) -> Interval:
+def paired_difference(
+    a_values: Sequence[float], b_values: Sequence[float], seed: int, clusters: Sequence[str] = ()
+) -> Interval:
     """Mean of a - b over the same rows, each value in [0, 1], with its 95% interval.
+
+    `clusters` names, row by row, what rows belong together (turns of a conversation): the interval is then
+    the wider one of that over rows and that over clusters. None, or each of its own: rows are independent.
 
     Right/wrong values: Tango's score interval, which stays honest where few rows differ: with none of n it is
     0 +- 3.84 / (n + 3.84), a Wilson interval on the discordant share. Graded values: BCa bootstrap of the row
@@ -32,6 +39,35 @@ def paired_difference(a_values: Sequence[float], b_values: Sequence[float], seed
     Raises ValueError where the lengths differ.
     """
     differences = [a - b for a, b in zip(a_values, b_values, strict=True)]
+    by_row = _over_rows(differences, seed)
+    if len(set(clusters)) in (0, len(clusters)):
+        return by_row
+    half = clustered_half_width(differences, clusters)
+    value = by_row.value
+    return Interval(
+        value, max(-1.0, min(by_row.low, value - half)), min(1.0, max(by_row.high, value + half)), by_row.n
+    )
+
+
+def clustered_half_width(differences: Sequence[float], clusters: Sequence[str]) -> float:
+    """Half the 95% interval of the mean where rows of one cluster go together; 1 where all are in one.
+
+    The cluster-robust variance with its G / (G - 1) and Student's t of G - 1 degrees (Liang and Zeger 1986;
+    Cameron and Miller 2015): at few clusters it covers what a bootstrap over them does not.
+    """
+    from scipy.stats import t
+
+    mean, sums = math.fsum(differences) / len(differences), dict.fromkeys(clusters, 0.0)
+    for difference, cluster in zip(differences, clusters, strict=True):
+        sums[cluster] += difference - mean
+    groups = len(sums)
+    if groups < 2:
+        return 1.0
+    variance = groups / (groups - 1) * math.fsum(value**2 for value in sums.values()) / len(differences) ** 2
+    return float(t.ppf(0.975, groups - 1)) * math.sqrt(variance)
+
+
+def _over_rows(differences: Sequence[float], seed: int) -> Interval:
     n, commonest = len(differences), max(Counter(differences).values(), default=0)
     gains = math.fsum(difference for difference in differences if difference > 0)
     losses = math.fsum(-difference for difference in differences if difference < 0)
@@ -39,6 +75,62 @@ def paired_difference(a_values: Sequence[float], b_values: Sequence[float], seed
         return score_interval(gains, losses, n)
     low, high = bootstrap_mean(differences, seed)
     return Interval(math.fsum(differences) / n, low, high, n)
+
+
+def sign_test(a_values: Sequence[float], b_values: Sequence[float]) -> tuple[int, int, float]:
+    """(rows where a is better, rows where b is, two-sided exact p that both are as likely).
+
+    For right and wrong rows that is McNemar's exact test (1947).
+    """
+    from scipy.stats import binomtest
+
+    gains = sum(a > b for a, b in zip(a_values, b_values, strict=True))
+    losses = sum(a < b for a, b in zip(a_values, b_values, strict=True))
+    return gains, losses, float(binomtest(gains, gains + losses).pvalue) if gains + losses else 1.0
+
+
+def gap_closed(
+    student: Sequence[float],
+    base: Sequence[float],
+    teacher: Sequence[float],
+    seed: int,
+    clusters: Sequence[str] = (),
+) -> Interval | None:
+    """(student - base) / (teacher - base) with a 95% percentile bootstrap over rows, or over `clusters`.
+
+    None where the teacher is not shown to be ahead of the base, or barely: there is then no gap to close.
+    """
+    if not teacher or paired_difference(teacher, base, seed, clusters).low <= 0:
+        return None
+    import numpy
+    from scipy import stats
+
+    names = clusters or [str(place) for place in range(len(base))]
+    place_of = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    places_N = numpy.array([place_of[name] for name in names])
+    closed_G, gap_G = (
+        numpy.bincount(places_N, weights=numpy.subtract(values, base)) for values in (student, teacher)
+    )
+
+    def share(closed: Any, gap: Any, axis: int) -> Any:
+        # A resample in which the teacher is not ahead has no gap to close: it is far off on either side.
+        closed, gap = closed.sum(axis=axis), gap.sum(axis=axis)
+        return numpy.where(gap > 0, closed / numpy.where(gap > 0, gap, 1), numpy.copysign(FAR, closed))
+
+    found = stats.bootstrap(
+        (closed_G, gap_G),
+        share,
+        paired=True,
+        vectorized=True,
+        method="percentile",
+        n_resamples=RESAMPLES,
+        batch=max(1, 4_000_000 // len(gap_G)),
+        rng=numpy.random.default_rng(seed),
+    ).confidence_interval
+    bounds = float(found.low), float(found.high)
+    if max(map(abs, bounds)) >= FAR:
+        return None
+    return Interval(float(closed_G.sum() / gap_G.sum()), *bounds, len(base))
 
 
 def score_interval(gains: float, losses: float, n: int) -> Interval:

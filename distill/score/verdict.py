@@ -3,17 +3,23 @@
 Refuses to sound sure where the rows are few, or where the teacher wrote them itself.
 """
 
+from distill.results import Chance, GateVerdict, PairedDifference, Score
 from distill.score.paired import gate
 from distill.score.stats import Interval
-from distill.types import GateVerdict, PairedDifference, Score
 
+RIGHT = ("accuracy", "exact", "same_number")
+"""Metrics by which a row is right or wrong."""
+LONGEST_SHOWN = 40
 CAVEAT = "the teacher wrote and agreed on these rows itself, so this is agreement with the teacher, not truth"
 
 
-def verdict(student: Score, teacher: Score, difference: PairedDifference, max_drop: float) -> GateVerdict:
+def verdict(
+    student: Score, teacher: Score, difference: PairedDifference, max_drop: float, chance: Chance
+) -> GateVerdict:
     """Whether the student stays within `max_drop` points of the teacher, with a sentence that says why.
 
-    On the split "test" a second sentence says that the rows were answered by the teacher itself.
+    More sentences say that the teacher is no better than `chance`, where it is not, and that the rows were
+    answered by the teacher itself, on the split "test".
     """
     passed = gate(Interval(difference.diff, difference.low, difference.high, difference.n), max_drop)
     facts = (
@@ -28,9 +34,18 @@ def verdict(student: Score, teacher: Score, difference: PairedDifference, max_dr
     else:
         advice = _advice(passed.more_rows)
         sentence = f"Unclear: too few rows to say: {facts}, on both sides of {allowed}; {advice}."
+    beats_chance = teacher.low > chance.value
+    if not beats_chance:
+        sentence += f" But {_no_better(teacher, chance)}."
     if difference.split == "test":
         sentence += f" But {CAVEAT}: label some rows yourself and pass --gold FILE."
-    return GateVerdict(answer=passed.answer, sentence=sentence, max_drop=max_drop, more_rows=passed.more_rows)
+    return GateVerdict(
+        answer=passed.answer,
+        sentence=sentence,
+        max_drop=max_drop,
+        more_rows=passed.more_rows,
+        teacher_beats_chance=beats_chance,
+    )
 
 
 def points(share: float) -> str:
@@ -39,10 +54,21 @@ def points(share: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
+def _no_better(teacher: Score, chance: Chance) -> str:
+    always = chance.answer if len(chance.answer) <= LONGEST_SHOWN else chance.answer[:LONGEST_SHOWN] + "…"
+    return (
+        f"the teacher is not shown to be better than chance: always answering '{always}' scores "
+        f"{_value(chance.value, teacher.metric)}, so to be as good as it says little"
+    )
+
+
 def _measured(student: Score, teacher: Score) -> str:
-    if student.metric in ("accuracy", "exact"):
-        return f"{student.value:.1%} against {teacher.value:.1%} right"
-    return f"{student.metric.replace('_', ' ')} {student.value:.3f} against {teacher.value:.3f}"
+    both = f"{_value(student.value, student.metric)} against {_value(teacher.value, teacher.metric)}"
+    return f"{both} right" if student.metric in RIGHT else f"{student.metric.replace('_', ' ')} {both}"
+
+
+def _value(value: float, metric: str) -> str:
+    return f"{value:.1%}" if metric in RIGHT else f"{value:.3f}"
 
 
 def _advice(more_rows: int | None) -> str:

@@ -13,12 +13,12 @@ from distill.ask import prompt_names
 from distill.config import ExploreConfig, plain
 from distill.errors import TeacherError, UsageError
 from distill.parse import parse_proposals
+from distill.planning import plan
 from distill.probing import (
     Probe,
     Trial,
     choice,
     gather,
-    plan,
     race_length,
     try_prompts,
     write_input,
@@ -32,10 +32,11 @@ from distill.types import Label, Progress, Request, Task
 
 Standing = Literal["good", "~OK", "unclear", "poor"]
 ORDER: tuple[Standing, ...] = ("good", "~OK", "unclear", "poor")
-ANSWER_TOKENS = {"label": 24, "json": 160, "text": 160}
+ANSWER_TOKENS = {"label": 24, "json": 160, "text": 160, "chat": 160}
 EXAMPLES_A_LABEL = 2
 ROUNDS = 3
 TRUST = {
+    "gold": "your labelled rows",
     "construction": "inputs written for a label; some of them miss it",
     "agreement": "two samples agree; both can be wrong",
 }

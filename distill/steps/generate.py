@@ -5,27 +5,25 @@ to move a row that an earlier run held out.
 """
 
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from distill import prompts
-from distill.ask import prompt_names, student_messages
+from distill.ask import student_messages
 from distill.config import GenerateConfig, plain
+from distill.lift import measure
 from distill.making import Making
-from distill.probing import choice, race_length, try_prompts, write_probes
-from distill.store import jsonl
+from distill.preparing import prepared
+from distill.probing import gather
+from distill.store.pairs import frozen, write_pairs
 from distill.store.run import Run, digest
-from distill.store.shapes import read_gold, read_inputs
-from distill.store.split import split_pairs
-from distill.store.taskfile import read_task, update_prompt
+from distill.store.taskfile import read_task
 from distill.teacher.ledgered import Ledgered
-from distill.types import Candidate, Pair, Progress, Split, Task, content_id
+from distill.types import Candidate, Pair, Progress, Task, content_id
 
-PROBES_A_LABEL = 36
-PROBES_MOST = 72
-PROBES_WITHOUT_LABELS = 24
+HOW = ("dry_run", "batch", "lift_rows")
+"""Flags that decide how the rows are got, and not which."""
 
 
 def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
@@ -34,8 +32,11 @@ def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
         f"prompts/{path.stem}": prompts.fingerprint(path.stem) for path in prompts.folder().glob("*.txt")
     }
     task = msgspec.structs.replace(read_task(run.task), prompt=None)
-    files = {"inputs file": digest(config.inputs), "seeds file": digest(config.seeds)}
-    return {**plain(config), **templates, **files, "task.toml": content_id(task), "teacher": teacher}
+    named = {"inputs": config.inputs, "seeds": config.seeds, "logs": config.from_logs, "check": config.check}
+    files = {f"{name} file": digest(path) for name, path in named.items()}
+    files["corrections"] = digest(run.corrections)
+    settings = {name: value for name, value in plain(config).items() if name not in HOW}
+    return {**settings, **templates, **files, "task.toml": content_id(task), "teacher": teacher}
 
 
 async def generate(run: Run, config: GenerateConfig, teacher: Ledgered, progress: Progress) -> dict[str, Any]:
@@ -45,78 +46,54 @@ async def generate(run: Run, config: GenerateConfig, teacher: Ledgered, progress
     in the ledger, so running again pays for nothing twice.
     """
     started = time.monotonic()
-    task = read_task(run.task)
-    seeds = tuple(read_gold(config.seeds, task)) if config.seeds else ()
-    inputs = read_inputs(config.inputs) if config.inputs else None
     before = frozen(run)
     run.begin("generate")
-    task = await settle_prompt(run, task, config, teacher, progress)
-    making = Making(run, task, config, teacher, progress, seeds, inputs)
-    accepted = await making.accepted()
-    pairs = [pair(task, candidate) for candidate in accepted]
-    sizes = write_pairs(run, task, config, pairs, before)
-    receipt = {
-        **making.receipt(len(pairs)),
-        "splits": sizes,
-        "calls": teacher.ledger.calls,
-        "calls_now": teacher.bought,
-        "cost_usd": teacher.ledger.cost_usd,
-        "filter_lift": None,
-        "seconds": round(time.monotonic() - started, 1),
-    }
+    with await prepared(run, config, teacher, progress) as making:
+        accepted = await making.accepted()
+        reasons = await explained(making, accepted) if config.rationale else {}
+        made = [pair(making.task, candidate, reasons.get(candidate.index, "")) for candidate in accepted]
+        pairs = making.imported + made
+        lift = await measure(making)
+        sizes = write_pairs(run, making.task, config, pairs, before)
+        receipt = {
+            **making.receipt(len(pairs)),
+            "splits": sizes,
+            "calls": teacher.ledger.calls,
+            "calls_now": teacher.bought,
+            "cost_usd": teacher.ledger.cost_usd,
+            "cost_per_accepted_usd": each(teacher.ledger.cost_usd, len(pairs)),
+            "filter_lift": lift,
+            "seconds": round(time.monotonic() - started, 1),
+        }
     run.finish("generate", receipt, made_from(run, config, teacher.identity))
     return receipt
 
 
-async def settle_prompt(
-    run: Run, task: Task, config: GenerateConfig, teacher: Ledgered, progress: Progress
-) -> Task:
-    """`task` with the prompt that reads best: explore's, or the best on probes written now."""
-    if task.prompt is not None and task.prompt.n > 0:
-        return task
-    count = min(PROBES_MOST, PROBES_A_LABEL * len(task.labels)) if task.labels else PROBES_WITHOUT_LABELS
-    progress.begin("writing probes to choose the teacher's prompt on", count)
-    probes = await write_probes(task, teacher, count, seed=config.seed + 101, progress=progress)
-    progress.begin("racing prompts", race_length(len(prompt_names(task)), len(probes)))
-    trials = await try_prompts(task, teacher, probes, max_tokens=config.max_answer_tokens, progress=progress)
-    task = msgspec.structs.replace(task, prompt=choice(trials))
-    update_prompt(run.task, task)
-    return task
+async def explained(making: Making, accepted: list[Candidate]) -> dict[int, str]:
+    """The reason for each accepted answer, by the candidate's index."""
+    making.progress.begin("asking for reasons", len(accepted))
+
+    async def explain(candidate: Candidate) -> tuple[int, str]:
+        reason = await making.answering.explain(candidate)
+        making.progress.advance()
+        return candidate.index, reason
+
+    return dict(await gather(explain, accepted))
 
 
-def pair(task: Task, candidate: Candidate) -> Pair:
+def each(cost_usd: float | None, accepted: int) -> float | None:
+    """USD an accepted row; None where the cost is unknown or there is none."""
+    return None if cost_usd is None or not accepted else round(cost_usd / accepted, 6)
+
+
+def pair(task: Task, candidate: Candidate, rationale: str = "") -> Pair:
     """The candidate as a training example."""
+    *shown, asked = student_messages(task, candidate.input)
     return Pair.make(
-        student_messages(task, candidate.input), candidate.answer, candidate.origin, candidate.attributes
+        (*shown, *candidate.before, asked),
+        candidate.answer,
+        candidate.origin,
+        candidate.attributes,
+        rationale=rationale,
+        logprobs=candidate.logprobs,
     )
-
-
-def frozen(run: Run) -> dict[str, Split]:
-    """Which split each pair of an earlier generate is in: held-out rows stay held out."""
-    return {
-        record.id: name
-        for name, path in run.splits.items()
-        if path.exists()
-        for _, record in jsonl.read(path, Pair)
-    }
-
-
-def write_pairs(
-    run: Run, task: Task, config: GenerateConfig, pairs: list[Pair], before: dict[str, Split]
-) -> dict[str, int]:
-    """Write pairs.jsonl and the three splits; returns the size of each split."""
-    splits = split_pairs(
-        pairs,
-        valid_share=config.valid_share,
-        test_share=config.test_share,
-        seed=config.seed,
-        near_duplicate=config.near_duplicate,
-        by_answer=task.kind == "label",
-        frozen=before,
-    )
-    jsonl.replace(run.pairs, pairs)
-    named: dict[Split, list[Pair]] = {"train": splits.train, "valid": splits.valid, "test": splits.test}
-    for name, rows in named.items():
-        path: Path = run.splits[name]
-        jsonl.replace(path, rows)
-    return {name: len(rows) for name, rows in named.items()} | {"left_out": len(splits.left_out)}

@@ -15,11 +15,15 @@ from distill.types import Pair, Prediction, Task
 
 
 class Row(NamedTuple):
-    """One row for one system to answer; `key` is a digest of all that decides the answer."""
+    """One row for one system to answer; `key` is a digest of all that decides the answer.
+
+    Rows of one `cluster` are not independent of each other.
+    """
 
     split: str
     pair: Pair
     key: str
+    cluster: str = ""
 
 
 class Said(msgspec.Struct, frozen=True):
@@ -31,6 +35,7 @@ class Said(msgspec.Struct, frozen=True):
     cost_usd: float | None = None
     finish_reason: str = "stop"
     spent_s: float | None = None
+    tokens: int | None = None
 
 
 class Answers:
@@ -55,10 +60,6 @@ class Answers:
         """One prediction a row, in order; parsed anew, so that a changed parser or label counts."""
         return [self._prediction(who, row) for row in rows]
 
-    def spent_s(self, rows: Sequence[Row]) -> float:
-        """Seconds the system took for these rows, in batches."""
-        return sum(self._said[key].spent_s or 0.0 for key in {row.key for row in rows})
-
     def keep_only(self, systems: Mapping[str, Sequence[Row]]) -> None:
         """Make the file hold exactly the answers to these rows, in their order."""
         self.close()
@@ -81,8 +82,12 @@ class Answers:
             latency_s=said.latency_s,
             cost_usd=said.cost_usd,
             finish_reason=said.finish_reason,
+            input=row.pair.input,
+            attributes=row.pair.attributes,
+            cluster=row.cluster,
+            spent_s=said.spent_s,
+            tokens=said.tokens,
         )
 
     def _record(self, who: str, row: Row) -> dict[str, Any]:
-        prediction = msgspec.structs.asdict(self._prediction(who, row))
-        return {"key": row.key, **prediction, "spent_s": self._said[row.key].spent_s}
+        return {"key": row.key, **msgspec.structs.asdict(self._prediction(who, row))}

@@ -1,4 +1,4 @@
-"""Near-duplicate texts: character n-grams, MinHash signatures, locality-sensitive hashing (datasketch).
+"""Near-duplicate texts: character n-grams, MinHash signatures, locality-sensitive hashing (rensa).
 
 Refuses to call two texts near on a signature alone: each candidate is checked by its true Jaccard similarity.
 Scripts without spaces work: an n-gram is 5 characters, 2 where it begins with an unspaced one.
@@ -7,70 +7,100 @@ Scripts without spaces work: an n-gram is 5 characters, 2 where it begins with a
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from distill.score.text import UNSPACED, normalised
 
 RECALL = 0.99
 """Share of the pairs exactly at the threshold that are found; more similar ones are found more surely."""
-MOST_BANDS = 12
+MOST_BANDS, MOST_ROWS = 20, 4
+DEVIATIONS = 3.2
+"""How many standard errors a signature may be under the threshold, for the texts to be compared at all."""
 SPACED, UNSPACED_GRAM = 5, 2
+RECENT = 1024
+"""Texts whose sketch is kept: those in flight between being judged and being accepted."""
 UNSPACED_CHAR = re.compile(f"[{UNSPACED}]")
-MULTIPLIERS = (
-    0x9E3779B97F4A7C15,
-    0xBF58476D1CE4E5B9,
-    0x94D049BB133111EB,
-    0xD6E8FEB86659FD93,
-    0xA0761D6478BD642F,
-)
-"""Odd 64-bit constants (splitmix64, wyhash), one a character of a gram."""
 NOT_WORD = re.compile(r"[\W_]+")
+
+
+class Sketch(NamedTuple):
+    """What is compared of a text: its clean form, and the MinHash signature of that one's n-grams."""
+
+    clean: str
+    signature: Any
+
+
+class Sketcher:
+    """Sketches for one threshold and seed; indexes that share it sketch a text once between them."""
+
+    def __init__(self, threshold: float, seed: int = 0) -> None:
+        self.threshold = threshold
+        self.bands, self.rows = banding(threshold)
+        self._seed = seed + 1
+        self.sketch = lru_cache(RECENT)(self._sketch)
+
+    def _sketch(self, text: str) -> Sketch:
+        from rensa import RMinHash
+
+        clean = cleaned(text)
+        signature = RMinHash(self.bands * self.rows, self._seed)
+        signature.update(_gram_list(clean))
+        return Sketch(clean, signature)
 
 
 class NearIndex:
     """A growing set of texts that finds the ones near a given text in about constant time."""
 
-    def __init__(self, threshold: float, seed: int = 0) -> None:
-        """`threshold`: Jaccard similarity in (0, 1] from which two texts are near."""
-        from datasketch import MinHash, MinHashLSH
+    def __init__(self, threshold: float, seed: int = 0, sketcher: Sketcher | None = None) -> None:
+        """`threshold`: Jaccard similarity in (0, 1] from which texts are near; a `sketcher` has its own."""
+        from rensa import RMinHashLSH
 
-        bands, rows = banding(threshold)
-        self.threshold = threshold
-        self._empty = MinHash(num_perm=bands * rows, seed=seed + 1, hashfunc=int)
-        self._lsh = MinHashLSH(num_perm=bands * rows, params=(bands, rows))
-        self._grams: dict[str, Any] = {}
-        self._last: tuple[str, Any, Any] | None = None
+        self._sketcher = sketcher or Sketcher(threshold, seed)
+        self.threshold = self._sketcher.threshold
+        bands = self._sketcher.bands
+        samples = bands * self._sketcher.rows
+        self._lsh = RMinHashLSH(self.threshold, samples, bands)
+        self._least = self.threshold - DEVIATIONS * math.sqrt(self.threshold * (1 - self.threshold) / samples)
+        self._numbers: dict[str, int] = {}
+        self._keys: list[str] = []
+        self._sketches: list[Sketch] = []
 
     def __len__(self) -> int:
-        return len(self._grams)
+        return len(self._keys)
 
     def add(self, key: str, text: str) -> None:
         """Remember `text` as `key`. Raises ValueError where the key is taken."""
-        if key in self._grams:
+        if key in self._numbers:
             raise ValueError(f"key {key!r} is taken")
-        grams, signature = self._sketch(text)
-        self._lsh.insert(key, signature, check_duplication=False)
-        self._grams[key] = grams
+        sketch = self._sketcher.sketch(text)
+        self._numbers[key] = number = len(self._keys)
+        self._keys.append(key)
+        self._sketches.append(sketch)
+        self._lsh.insert(number, sketch.signature)
 
     def similar(self, text: str) -> list[tuple[float, str]]:
         """(similarity, key) of every text near `text`, the most similar first, then by key."""
-        grams, signature = self._sketch(text)
-        found = ((jaccard(grams, self._grams[key]), key) for key in self._lsh.query(signature))
-        near = [(similarity, key) for similarity, key in found if similarity >= self.threshold]
-        return sorted(near, key=lambda pair: (-pair[0], pair[1]))
+        return [pair for pair in self.alike(text) if pair[0] >= self.threshold]
+
+    def alike(self, text: str) -> list[tuple[float, str]]:
+        """As `similar`, and what was looked at but is under the threshold: such a text may be missed."""
+        clean, signature = self._sketcher.sketch(text)
+        met = ((number, self._sketches[number]) for number in self._lsh.query(signature))
+        numbers = {number for number, other in met if signature.jaccard(other.signature) >= self._least}
+        if not numbers:
+            return []
+        own = grams(clean)
+        found = (
+            (jaccard(own, grams(self._sketches[number].clean)), self._keys[number]) for number in numbers
+        )
+        return sorted(found, key=lambda pair: (-pair[0], pair[1]))
 
     def nearest(self, text: str) -> str | None:
         """The key of the text most like `text`, or None where none is near."""
         similar = self.similar(text)
         return similar[0][1] if similar else None
-
-    def _sketch(self, text: str) -> tuple[Any, Any]:
-        # A text is looked up and then added: the sketch of the last one serves both.
-        if self._last is None or self._last[0] != text:
-            grams, signature = gram_hashes(text), self._empty.copy()
-            signature.update_batch(grams.tolist())
-            self._last = text, grams, signature
-        return self._last[1:]
 
 
 def groups(texts: Sequence[str], threshold: float, seed: int = 0) -> list[int]:
@@ -93,7 +123,7 @@ def groups(texts: Sequence[str], threshold: float, seed: int = 0) -> list[int]:
 
 def banding(threshold: float) -> tuple[int, int]:
     """(bands, rows a band) that find RECALL of the pairs at `threshold`, with few false candidates."""
-    for rows in (4, 3, 2, 1):
+    for rows in range(MOST_ROWS, 0, -1):
         hit = threshold**rows
         bands = 1 if hit >= 1 else math.ceil(math.log(1 - RECALL) / math.log(1 - hit))
         if bands <= MOST_BANDS:
@@ -101,30 +131,31 @@ def banding(threshold: float) -> tuple[int, int]:
     return max(2, bands), rows
 
 
-def gram_hashes(text: str) -> Any:
-    """Sorted distinct 32-bit hashes of the n-grams of `text`, case and punctuation aside; at least one."""
-    import numpy
-
+def cleaned(text: str) -> str:
+    """`text` in its normal form with a space for each run of punctuation; well-formed Unicode."""
     folded = normalised(text)
-    clean = NOT_WORD.sub(" ", folded).strip() or folded
-    n = len(clean)
-    padded = numpy.zeros(n + SPACED, dtype=numpy.uint64)
-    padded[:n] = numpy.frombuffer(clean.encode("utf-32-le", "surrogatepass"), dtype=numpy.uint32)
-    terms = [padded[place : place + max(1, n)] * numpy.uint64(m) for place, m in enumerate(MULTIPLIERS)]
-    hashes_N = (terms[0] + terms[1] + terms[2] + terms[3] + terms[4])[: max(1, n - SPACED + 1)]
-    if not clean.isascii():
-        unspaced_N = numpy.array([UNSPACED_CHAR.match(char) is not None for char in clean])
-        long_N = ~unspaced_N[: len(hashes_N)]
-        short_N = unspaced_N[: max(1, n - UNSPACED_GRAM + 1)]
-        hashes_N = numpy.concatenate([hashes_N[long_N], (terms[0] + terms[1])[: len(short_N)][short_N]])
-    # The sum's high bits depend on every character; its low bits do not.
-    mixed_N = ((hashes_N ^ (hashes_N >> 29)) * numpy.uint64(MULTIPLIERS[0])) >> 32
-    return numpy.unique(mixed_N.astype(numpy.uint32))
+    if not folded.isascii():
+        folded = folded.encode("utf-8", "replace").decode()  # a lone surrogate has no UTF-8
+    return NOT_WORD.sub(" ", folded).strip() or folded
 
 
-def jaccard(left: Any, right: Any) -> float:
-    """Shared share of two sorted arrays of distinct hashes."""
-    import numpy
+def grams(clean: str) -> set[str]:
+    """The distinct n-grams of a cleaned text; at least one."""
+    return set(_gram_list(clean))
 
-    shared = len(numpy.intersect1d(left, right, assume_unique=True))
+
+def _gram_list(clean: str) -> list[str]:
+    long = range(max(1, len(clean) - SPACED + 1))
+    if clean.isascii():
+        return [clean[place : place + SPACED] for place in long]
+    short = {found.start() for found in UNSPACED_CHAR.finditer(clean)}
+    most = max(1, len(clean) - UNSPACED_GRAM + 1)
+    return [clean[place : place + SPACED] for place in long if place not in short] + [
+        clean[place : place + UNSPACED_GRAM] for place in sorted(short) if place < most
+    ]
+
+
+def jaccard(left: AbstractSet[str], right: AbstractSet[str]) -> float:
+    """Shared share of two sets of n-grams, not both empty."""
+    shared = len(left & right)
     return shared / (len(left) + len(right) - shared)

@@ -57,7 +57,10 @@ class Run:
         self.tasks = root / "1-explore" / "tasks.jsonl"
         self.probes = root / "1-explore" / "probes.jsonl"
         self.candidates = root / "2-generate" / "candidates.jsonl"
+        self.corrections = root / "2-generate" / "rules.toml"
         self.pairs = root / "2-generate" / "pairs.jsonl"
+        self.audit = root / "2-generate" / "audit.jsonl"
+        self.corrections = root / "2-generate" / "rules.toml"
         self.splits: dict[Split, Path] = {
             name: root / "2-generate" / f"{name}.jsonl" for name in ("train", "valid", "test")
         }
@@ -65,7 +68,11 @@ class Run:
         self.metrics = root / "3-finetune" / "metrics.jsonl"
         self.loss_plot = root / "3-finetune" / "loss.png"
         self.mask = root / "3-finetune" / "mask.txt"
+        self.checkpoint = root / "3-finetune" / "checkpoint.safetensors"
+        self.reports = root / "3-finetune" / "reports"
         self.answers = root / "4-compare" / "answers.jsonl"
+        self.html = root / "4-compare" / "report.html"
+        self.dataset = root / "5-export" / "dataset"
 
     @staticmethod
     def open(runs_dir: Path, name: str | None, *, create: bool = False) -> "Run":
@@ -139,6 +146,24 @@ class Run:
     def ledger(self, step: Step) -> Path:
         """Where the step's teacher calls are written."""
         return self.root / FOLDERS[step] / "calls.jsonl"
+
+    def journal(self, step: Step) -> Path:
+        """Where a budget keeps what the step has in flight."""
+        return self.root / FOLDERS[step] / "budget.json"
+
+    def batches(self, step: Step) -> Path:
+        """Where the step's batches are remembered while the endpoint works on them."""
+        return self.root / FOLDERS[step] / "batches.jsonl"
+
+    def unsupported(self, identity: str) -> list[str]:
+        """What the endpoint of that identity turned out not to take, by this run's earlier calls."""
+        return list(self.settings().get("endpoints", {}).get(identity, []))
+
+    def remember_unsupported(self, identity: str, name: str) -> None:
+        """Write down that it does not take `name`, so that no later command asks it again."""
+        known = self.settings().get("endpoints", {})
+        names = sorted({*known.get(identity, []), name})
+        self.record("endpoints", {**known, identity: names})
 
     def ledgers(self) -> list[Path]:
         """Every ledger of the run: an answer bought by any step is never bought again by another."""

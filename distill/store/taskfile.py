@@ -1,6 +1,7 @@
 """`task.toml`: read with errors a person can act on, written so that a person can edit it."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from distill.errors import UsageError
 from distill.store import jsonl
 from distill.types import Task
 
+REQUIRED = ("name", "kind", "instruction")
 HINT = "README.md, 'Write a task yourself', shows a whole file; examples/ has more"
 
 
@@ -50,6 +52,8 @@ def check_task(task: Task, *, where: str) -> Task:
         problem = f"a '{task.kind}' task has no labels; kind = \"label\" has"
     elif task.kind == "json" and not task.fields:
         problem = "a 'json' task needs [[fields]], one for each key of the answer"
+    elif task.kind == "chat" and not 1 <= task.turns <= 20:
+        problem = f"turns = {task.turns}: a conversation has 1 to 20"
     elif any(not values for table in tables for values in table.values()):
         problem = "an attribute has no values"
     if problem:
@@ -60,8 +64,9 @@ def check_task(task: Task, *, where: str) -> Task:
 def write_task(path: Path, task: Task) -> None:
     """Write `task` as TOML, what is empty left out."""
     document = tomlkit.document()
+    plain = msgspec.to_builtins(Task(task.name, task.kind, task.instruction))
     for name, value in msgspec.to_builtins(task).items():
-        if value not in (None, "", [], (), {}):
+        if name in REQUIRED or value != plain[name]:
             document.append(name, _item(value))
     jsonl.replace_bytes(path, [tomlkit.dumps(document).encode()])
 
@@ -70,6 +75,13 @@ def update_prompt(path: Path, task: Task) -> None:
     """Write `task.prompt` into an existing `path`, leaving everything else as its author wrote it."""
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     document["prompt"] = _item(_without_none(msgspec.to_builtins(task.prompt)))
+    jsonl.replace_bytes(path, [tomlkit.dumps(document).encode()])
+
+
+def update_attributes(path: Path, attributes: Mapping[str, Sequence[str]]) -> None:
+    """Write `attributes` into an existing `path`, leaving everything else as its author wrote it."""
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document["attributes"] = tomlkit.item({name: list(values) for name, values in attributes.items()})
     jsonl.replace_bytes(path, [tomlkit.dumps(document).encode()])
 
 
@@ -84,4 +96,4 @@ def _item(value: Any) -> Any:
 
 
 def _without_none(table: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in table.items() if value not in (None, "", (), [])}
+    return {name: value for name, value in table.items() if value not in (None, "", (), [], {})}

@@ -54,6 +54,29 @@ def is_loopback(url: str) -> bool:
         return False
 
 
+def proxy_for(url: str) -> str | None:
+    """The proxy on the way to `url`: of HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, or the system's.
+
+    None for this machine's own loopback, which no proxy can reach. Raises UsageError for a SOCKS proxy.
+    """
+    if is_loopback(url):
+        return None
+    from urllib.request import getproxies, proxy_bypass
+
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc.rpartition("@")[2]):
+        return None
+    scheme, separator, _ = proxy.partition("://")
+    if separator and scheme not in ("http", "https"):
+        raise UsageError(
+            f"a {scheme} proxy is not supported",
+            where=f"${parts.scheme.upper()}_PROXY, $ALL_PROXY",
+            hint="name an HTTP proxy, or list the endpoint's host in NO_PROXY",
+        )
+    return proxy if separator else f"http://{proxy}"
+
+
 def _parts(url: str, where: str) -> SplitResult:
     try:
         parts = urlsplit(url)

@@ -4,12 +4,13 @@ Refuses to pass a server's text on whole: it is shortened, and the API key is ta
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from math import isfinite
 from typing import Any
 
-import openai
+import msgspec
 
 from distill.errors import BudgetReached, CredentialsError, DistillError, TeacherError, UsageError
 from distill.teacher.protocol import TryAgain
@@ -17,10 +18,19 @@ from distill.teacher.protocol import TryAgain
 SHORTEST_SECRET = 12
 LONGEST = 300
 LONGEST_WAIT_S = 3600.0
-# By name, because openai 2 raises httpx's and openai 3 httpx2's.
-NOT_CONNECTED = ("ConnectError", "ConnectTimeout")
 RETRYABLE = (408, 409, 425, 429)
+# A gateway gave up on a model that may have gone on.
+LOST = (502, 504, 524)
+# What is said of the request itself, not of key, model or server.
+OF_REQUEST = (400, 413, 422)
 SPENT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
+# Not "exceeded your current quota": Gemini says that of a minute's.
+SPENT_TEXTS = (
+    "insufficient quota",
+    "insufficient balance",
+    "insufficient credit",
+    "credit balance is too low",
+)
 NOT_SUPPORTED = ("unsupported", "not support", "unrecognized", "unknown", "not permitted", "not allowed")
 # Of OpenAI, Azure (code and its inner one, message), DashScope and DeepSeek.
 WITHHELD = (
@@ -32,6 +42,22 @@ WITHHELD = (
     "responsibleaipolicyviolation",
     "data_inspection_failed",
     "content exists risk",
+)
+TOO_LONG = (
+    "context_length_exceeded",  # OpenAI, Azure, Groq
+    "string_above_max_length",
+    "exceed_context_size_error",  # llama.cpp
+    "available context size",
+    "maximum context length",  # OpenAI, vLLM, SGLang, DeepSeek, Mistral, OpenRouter, Ollama
+    "maximum model length",  # vLLM
+    "model's context length",  # vLLM, SGLang
+    "exceeds the context length",  # Ollama
+    "exceeds the context window",
+    "exceed context limit",  # Anthropic, and the next
+    "prompt is too long",
+    "input token count",  # Gemini
+    "maximum prompt length",  # xAI
+    "`inputs` tokens + `max_new_tokens`",  # TGI
 )
 # A schema the endpoint cannot turn into a grammar is as good as one it does not support.
 FORMATS = ("response_format", "json_schema", "json_object", "grammar", "structured output")
@@ -47,32 +73,61 @@ class Scrub:
         """`text` without the key."""
         return text.replace(self._key, "[key]") if self._key else text
 
-    def error(self, error: openai.APIStatusError) -> str:
+    def error(self, refusal: "Refusal") -> str:
         """What the server said, on one line, without the key and shortened."""
-        text = " ".join(self(said(error)).split()) or f"HTTP {error.status_code}"
+        text = " ".join(self(refusal.message).split()) or f"HTTP {refusal.status}"
         return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
 
 
-def said(error: openai.APIStatusError) -> str:
-    """The message in an error's body, whichever of the usual shapes it has."""
-    body = error.body
-    for name in ("error", "message", "detail"):
-        if isinstance(body, dict) and name in body:
-            body = body[name]
-    return body if isinstance(body, str) else str(body or "")
+class Refusal:
+    """An HTTP answer that is no success. `headers` are looked up in lower case."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.status, self.headers, self.content = status, headers, content
+
+    @cached_property
+    def body(self) -> Any:
+        """The error in the JSON, or the text where it is none."""
+        try:
+            body = msgspec.json.decode(self.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return self.content.decode(errors="replace")
+        return body.get("error", body) if isinstance(body, dict) else body
+
+    @cached_property
+    def message(self) -> str:
+        """What a person is told, whichever of the usual shapes it has."""
+        body = self.body
+        for name in ("message", "detail"):
+            if isinstance(body, dict) and name in body:
+                body = body[name]
+        return body if isinstance(body, str) else str(body or "")
+
+    def field(self, name: str) -> str:
+        """`code`, `type` or `param` of the error; empty where there is none."""
+        value = self.body.get(name) if isinstance(self.body, dict) else None
+        return "" if value is None else str(value)
+
+    @cached_property
+    def says(self) -> str:
+        """Codes and the message's start, in lower case: some endpoints go on to quote the prompt."""
+        inner = self.body.get("innererror") if isinstance(self.body, dict) else None
+        inner_code = inner.get("code") if isinstance(inner, dict) else ""
+        codes = f"{self.field('code')} {self.field('type')} {inner_code}"
+        return f"{codes} {self.message[:LONGEST]}".lower()
 
 
-def status_fault(error: openai.APIStatusError, model: str, endpoint: str, scrub: Scrub) -> Exception:
-    """The error that an HTTP status other than 400 and 422 stands for."""
-    status, text = error.status_code, scrub.error(error)
-    code = error.code or error.type or ""
-    if status == 402 or code in SPENT:
+def status_fault(refusal: Refusal, model: str, endpoint: str, scrub: Scrub) -> Exception:
+    """The error that a refusal stands for. For `OF_REQUEST`, ask `withheld` and the others first."""
+    status, text = refusal.status, scrub.error(refusal)
+    if status == 402 or (status < 500 and any(word in refusal.says for word in (*SPENT, *SPENT_TEXTS))):
         return BudgetReached(
             f"the quota at {endpoint} is spent: {text}",
             hint="top up the account, then run the same command again: it resumes",
         )
     if status in RETRYABLE or status >= 500:
-        return TryAgain(f"HTTP {status}: {text}", retry_after_s(error), rate_limited=status == 429)
+        limited, after_s = status == 429, retry_after_s(refusal.headers)
+        return TryAgain(f"HTTP {status}: {text}", after_s, rate_limited=limited, lost=status in LOST)
     if status in (401, 403):
         return CredentialsError(
             f"{endpoint} refuses the key: {text}", where="$OPENAI_API_KEY", hint="check OPENAI_API_KEY"
@@ -87,47 +142,39 @@ def _refusal(status: int, text: str, model: str, endpoint: str) -> DistillError:
             where="--teacher, --base-url",
             hint="most base URLs end in /v1",
         )
+    if status in (400, 422):
+        return TeacherError(
+            f"{endpoint} refuses the request: {text}",
+            where=f"model {model}",
+            hint="shorten the prompt, or see what the endpoint supports",
+        )
     return TeacherError(f"{endpoint} answers HTTP {status}: {text}", where=f"model {model}")
 
 
-def connection_fault(error: Exception, endpoint: str, timeout_s: float) -> TryAgain:
-    """No whole answer: tells an absent endpoint, a call that took too long and a dropped connection apart."""
-    if any(type(cause).__name__ in NOT_CONNECTED for cause in _causes(error)):
-        return TryAgain(f"cannot connect to {endpoint}", unreachable=True)
-    if isinstance(error, (TimeoutError, openai.APITimeoutError)):
-        return TryAgain(f"no answer from {endpoint} within {timeout_s:g} s")
-    return TryAgain(f"{endpoint} dropped the connection")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
-
-
-def unsupported(error: openai.APIStatusError, sent: Iterable[str]) -> str | None:
+def unsupported(refusal: Refusal, sent: Iterable[str]) -> str | None:
     """The one of `sent` that a 400 says the endpoint does not take; None where it says something else."""
-    text = said(error).lower()
+    text = refusal.message.lower()
     names = set(sent)
     if "response_format" in names and any(word in text for word in FORMATS):
         return "response_format"
-    if not any(word in f"{text} {error.code}".lower() for word in NOT_SUPPORTED):
+    if not any(word in f"{text} {refusal.field('code')}".lower() for word in NOT_SUPPORTED):
         return None
-    return next((name for name in sorted(names) if name == error.param or name in text), None)
+    param = refusal.field("param")
+    return next((name for name in sorted(names) if name == param or name in text), None)
 
 
-def withheld(error: openai.APIStatusError) -> bool:
+def withheld(refusal: Refusal) -> bool:
     """Does a 400 say that the provider's content filter turned the request down?"""
-    inner = error.body.get("innererror") if isinstance(error.body, dict) else None
-    inner_code = inner.get("code") if isinstance(inner, dict) else None
-    # Only the start of the message: some endpoints go on to quote the prompt.
-    text = f"{error.code} {error.type} {inner_code} {said(error)[:LONGEST]}".lower()
-    return error.status_code == 400 and any(word in text for word in WITHHELD)
+    return refusal.status == 400 and any(word in refusal.says for word in WITHHELD)
 
 
-def retry_after_s(error: openai.APIStatusError) -> float:
+def too_long(refusal: Refusal) -> bool:
+    """Does it say that prompt and answer do not fit the model's context?"""
+    return refusal.status in OF_REQUEST and any(word in refusal.says for word in TOO_LONG)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
     """Seconds to wait by `retry-after-ms` or `Retry-After` (seconds or a date); 0 where neither is given."""
-    headers: Any = error.response.headers
     try:
         if "retry-after-ms" in headers:
             wait_s = float(headers["retry-after-ms"]) / 1000

@@ -4,7 +4,6 @@ Refuses to run ahead: no more than `ahead` items are ever taken from the source 
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
@@ -24,48 +23,45 @@ async def ordered(
     if ahead < 1:
         raise ValueError(f"ahead is {ahead}; it must be at least 1")
     source = aiter(items) if isinstance(items, AsyncIterable) else _asynchronous(items)
-    works: deque[asyncio.Task[Any]] = deque()
-    pull: asyncio.Task[list[T]] | None = None
-    more = True
+    room = asyncio.Semaphore(ahead)
+    works: asyncio.Queue[asyncio.Future[R] | None] = asyncio.Queue()
+    puller = asyncio.create_task(_pull(source, work, room, works))
+    head: asyncio.Future[R] | None = None
     try:
-        while True:
-            if pull is None and more and len(works) < ahead:
-                pull = asyncio.create_task(_next(source))
-            waiting = [task for task in (pull, works[0] if works else None) if task]
-            if not waiting:
-                return
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            if not pull or not pull.done():
-                yield works.popleft().result()
-                continue
-            if pull.exception():
-                more = False
-                works.append(pull)  # raised when its turn comes
-            else:
-                more = bool(pull.result())
-                works.extend(asyncio.create_task(_run(work, item)) for item in pull.result())
-            pull = None
+        while (head := await works.get()) is not None:
+            yield await head
+            room.release()
+        await puller  # raises what `items` raised
     finally:
-        await _cancel([*([pull] if pull else []), *works])
+        await _cancel([puller])
+        left = [head] if head else []
+        while not works.empty():
+            left += [later] if (later := works.get_nowait()) else []
+        await _cancel(left)
         if isinstance(source, AsyncGenerator):
             await source.aclose()
 
 
-async def _cancel(tasks: list[asyncio.Task[Any]]) -> None:
+async def _pull(
+    source: AsyncIterator[T],
+    work: Callable[[T], Awaitable[R]],
+    room: asyncio.Semaphore,
+    works: "asyncio.Queue[asyncio.Future[R] | None]",
+) -> None:
+    """Start the work of each item as soon as there is room; None in the queue is the end, good or bad."""
+    try:
+        await room.acquire()
+        async for item in source:
+            works.put_nowait(asyncio.ensure_future(work(item)))
+            await room.acquire()
+    finally:
+        works.put_nowait(None)
+
+
+async def _cancel(tasks: "list[Any]") -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _run(work: Callable[[T], Awaitable[R]], item: T) -> R:
-    return await work(item)
-
-
-async def _next(source: AsyncIterator[T]) -> list[T]:
-    """The next item alone in a list; an empty list at the end."""
-    async for item in source:
-        return [item]
-    return []
 
 
 async def _asynchronous(items: Iterable[T]) -> AsyncIterator[T]:

@@ -6,7 +6,7 @@ Refuses to hold an answer that is not on disk, and to buy one that is.
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +15,8 @@ from distill.store import jsonl
 from distill.types import Completion, Request, content_id
 
 HINT = "a ledger line is never edited by hand: restore the file, or move it away"
+
+NO_LOGPROBS = msgspec.Raw()
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -29,7 +31,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
 
     text: str
     finish_reason: str
-    logprobs: dict[str, Any] | None = None
+    logprobs: msgspec.Raw = NO_LOGPROBS
 
 
 class _Bought(msgspec.Struct, frozen=True):
@@ -47,8 +49,8 @@ class _Stored(msgspec.Struct, frozen=True):
     latency_s: float
     model: str
 
-    def completion(self) -> Completion:
-        return Completion(
+    def held(self) -> "_Held":
+        completion = Completion(
             text=self.response.text,
             finish_reason=self.response.finish_reason,
             model=self.model,
@@ -56,8 +58,16 @@ class _Stored(msgspec.Struct, frozen=True):
             completion_tokens=self.usage.completion_tokens,
             cost_usd=self.cost_usd,
             latency_s=self.latency_s,
-            logprobs=self.response.logprobs,
         )
+        return _Held(self.request.max_tokens, completion, self.response.logprobs.copy())
+
+
+class _Held(NamedTuple):
+    """An answer in memory. Its logprobs stay JSON: decoded they take eight times the room."""
+
+    max_tokens: int
+    completion: Completion
+    logprobs: msgspec.Raw
 
 
 class _Price(msgspec.Struct, frozen=True):
@@ -92,7 +102,7 @@ class Ledger:
         self.path = path
         self.calls = 0
         self.cost_usd: float | None = 0.0
-        self._known: dict[str, tuple[int, Completion]] = {}
+        self._known: dict[str, _Held] = {}
         self._file = jsonl.Appender(path)
         try:
             for other in also_read:
@@ -106,20 +116,34 @@ class Ledger:
             raise
 
     def get(self, key: str, max_tokens: int = 0) -> Completion | None:
-        """The stored answer, unless it was cut at fewer than `max_tokens` and may now be longer."""
-        bought, completion = self._known.get(key, (0, None))
-        if completion is None or (completion.finish_reason == "length" and bought < max_tokens):
+        """The stored answer, unless it was cut at fewer than `max_tokens` and may now be longer.
+
+        Nor is "it does not fit the context" an answer to who asks for fewer tokens than were asked for then.
+        """
+        held = self._known.get(key)
+        if held is None:
             return None
-        return completion
+        reason, completion = held.completion.finish_reason, held.completion
+        if (reason == "length" and held.max_tokens < max_tokens) or (
+            reason == "context_length" and held.max_tokens > max_tokens
+        ):
+            return None
+        if not held.logprobs:
+            return completion
+        return msgspec.structs.replace(completion, logprobs=msgspec.json.decode(held.logprobs))
 
     def put(self, key: str, sample: int, teacher: str, request: Request, completion: Completion) -> None:
         """Write the answer to the disk, then hold it. Raises StorageError where it cannot be written."""
+        logprobs = NO_LOGPROBS
+        if completion.logprobs is not None:
+            logprobs = msgspec.Raw(msgspec.json.encode(completion.logprobs))
+            completion = msgspec.structs.replace(completion, logprobs=None)
         call = Call(
             key=key,
             sample=sample,
             teacher=teacher,
             request=request,
-            response=Response(completion.text, completion.finish_reason, completion.logprobs),
+            response=Response(completion.text, completion.finish_reason, logprobs),
             usage=Usage(completion.prompt_tokens, completion.completion_tokens),
             cost_usd=completion.cost_usd,
             latency_s=completion.latency_s,
@@ -127,7 +151,7 @@ class Ledger:
             at=time.time(),
         )
         self._file.append(call)
-        self._known[key] = (request.max_tokens, completion)
+        self._known[key] = _Held(request.max_tokens, completion, logprobs)
         self._count(completion.cost_usd)
 
     def close(self) -> None:
@@ -137,7 +161,7 @@ class Ledger:
     def _load(self, path: Path) -> list[float | None]:
         costs = []
         for _, call in jsonl.read(path, _Stored, hint=HINT):
-            self._known[call.key] = (call.request.max_tokens, call.completion())
+            self._known[call.key] = call.held()
             costs.append(call.cost_usd)
         return costs
 
@@ -175,4 +199,6 @@ def call_key(identity: str, request: Request, sample: int) -> str:
     """What a call is known by: all that decides its answer but the room it was given."""
     parts = msgspec.structs.asdict(request)
     del parts["max_tokens"]
+    if request.top_logprobs is None:
+        del parts["top_logprobs"]  # as the keys written before there was such a field
     return content_id(identity, parts, sample)

@@ -6,10 +6,14 @@ Refuses to lose a paid call: once sent it is recorded, whoever stopped waiting f
 import asyncio
 
 from distill.errors import Interrupted, StorageError
+from distill.teacher.batch import BatchTeacher
+from distill.teacher.budget import Budget
 from distill.teacher.ledger import Ledger, add_cost, call_key
 from distill.teacher.pool import Pool
 from distill.teacher.protocol import Teacher
 from distill.types import Completion, Request
+
+AT_ONCE = 16
 
 
 class _Purchase:
@@ -27,9 +31,9 @@ class Ledgered:
     price was unknown). The ledger's own counts go over all sessions.
     """
 
-    def __init__(self, teacher: Teacher, ledger: Ledger) -> None:
+    def __init__(self, teacher: Teacher, ledger: Ledger, budget: Budget | None = None) -> None:
         self._teacher = teacher
-        self._pool = teacher if isinstance(teacher, Pool) else None
+        self._pool = teacher if isinstance(teacher, (Pool, BatchTeacher)) else None
         self._buying: dict[str, _Purchase] = {}
         self._stopped = False
         self.ledger = ledger
@@ -38,6 +42,7 @@ class Ledgered:
         self.prompt_tokens = 0
         self.completion_tokens = 0
         self.cost_usd: float | None = 0.0
+        self.budget = budget
 
     @property
     def model(self) -> str:
@@ -58,6 +63,16 @@ class Ledgered:
     def limit(self) -> int | None:
         """Calls that may be in flight now; None where nothing bounds them."""
         return self._pool.limit if self._pool else None
+
+    @property
+    def ahead(self) -> int:
+        """How many works to run at once (see `flow.ordered`) so that one slow answer idles no slot."""
+        return 2 * (self._pool.most if self._pool else AT_ONCE)
+
+    @property
+    def budget_usd(self) -> float | None:
+        """What may be spent; None where nothing bounds it."""
+        return self.budget.total_usd if self.budget else None
 
     async def complete(self, request: Request, sample: int = 0) -> Completion:
         """The stored answer where there is one, else the bought one, on disk before it is returned.
@@ -118,22 +133,25 @@ class Ledgered:
 
     async def _wait(self, purchase: _Purchase) -> None:
         """Until it is bought. The last to stop waiting takes an unsent call back; a sent one goes on."""
+        task = purchase.task
         purchase.waiters += 1
         try:
-            # Unlike awaiting the task, `wait` leaves it alone when this caller is cancelled.
-            await asyncio.wait([purchase.task])
+            await asyncio.shield(task)
         except asyncio.CancelledError:
-            if purchase.waiters == 1:
-                purchase.task.cancel()
+            me = asyncio.current_task()
+            if task.cancelled() and not (me and me.cancelling()):
+                return  # it was taken back as we came: buy it anew
+            if purchase.waiters == 1 and not (self._pool and self._pool.is_sending(task)):
+                task.cancel()
             raise
         finally:
             purchase.waiters -= 1
-        if not purchase.task.cancelled():
-            purchase.task.result()
 
     async def _buy(self, key: str, request: Request, sample: int) -> None:
         completion = await self._teacher.complete(request, sample)
-        self.ledger.put(key, sample, self.identity, request, completion)
+        # A batch writes its answers down itself: there are more of them than wait here.
+        if self.ledger.get(key, request.max_tokens) is not completion:
+            self.ledger.put(key, sample, self.identity, request, completion)
         self.bought += 1
         self.prompt_tokens += completion.prompt_tokens or 0
         self.completion_tokens += completion.completion_tokens or 0

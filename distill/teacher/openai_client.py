@@ -4,56 +4,36 @@ Refuses to retry (`Pool` does) and to let the API key into any text it hands out
 """
 
 import asyncio
+import os
+import ssl
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
-import openai
 
+from distill import __version__
 from distill.errors import TeacherError
-from distill.teacher.endpoint import identity, is_loopback, public_url
-from distill.teacher.faults import Scrub, connection_fault, status_fault, unsupported, withheld
+from distill.teacher import wire
+from distill.teacher.endpoint import identity, proxy_for, public_url
+from distill.teacher.faults import OF_REQUEST, Refusal, Scrub, status_fault, too_long, unsupported, withheld
 from distill.teacher.protocol import TryAgain
 from distill.types import Completion, Request
 
+if TYPE_CHECKING:
+    import aiohttp
+
 CONNECT_S = 10.0
-# What max_tokens is called where it is not supported; where this is not either, nothing bounds an answer.
-INSTEAD = "max_completion_tokens"
-
-
-class _Said(msgspec.Struct):
-    content: str | None = None
-
-
-class _Choice(msgspec.Struct):
-    message: _Said
-    finish_reason: str | None = None
-    logprobs: dict[str, Any] | None = None
-
-
-class _Usage(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class _Refused(msgspec.Struct):
-    """What is read of an error's body."""
-
-    usage: _Usage | None = None
-
-
-class _Body(msgspec.Struct):
-    """What is read of a chat completion; everything else an endpoint sends is passed over."""
-
-    choices: list[_Choice]
-    model: str | None = None
-    usage: _Usage | None = None
+IDLE_S = 30.0
+LINGER_S = 0.01
 
 
 class OpenAITeacher:
     """`model` at `base_url`. Prices are USD per million tokens; None means unknown, and so is then the cost.
 
-    `left_out` is what the endpoint turned out not to support and is no longer sent.
+    `left_out` is what the endpoint turned out not to support and is no longer sent; `on_left_out` hears of
+    each such parameter when it is learned.
     """
 
     def __init__(
@@ -65,19 +45,24 @@ class OpenAITeacher:
         timeout_s: float = 120.0,
         price_in: float | None = None,
         price_out: float | None = None,
+        left_out: Collection[str] = (),
+        on_left_out: Callable[[str], None] | None = None,
     ) -> None:
+        import aiohttp
+
         self._model = model
         self.endpoint = public_url(base_url)
+        self._identity = identity(model, base_url)
+        self._url = f"{self.endpoint}/chat/completions"
+        self._headers = headers(base_url, api_key, os.environ)
+        self._proxy = proxy_for(base_url)
         self._scrub = Scrub(api_key)
-        self._timeout_s = timeout_s
+        self._timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=min(CONNECT_S, timeout_s))
         self._prices = (price_in, price_out)
-        self.left_out: set[str] = set()
-        # A proxy cannot reach this machine's own loopback, whatever the environment says.
-        http = openai.DefaultAsyncHttpxClient(trust_env=not is_loopback(base_url))
-        timeout = openai.Timeout(timeout_s, connect=min(CONNECT_S, timeout_s))
-        self._client = openai.AsyncOpenAI(
-            api_key=api_key, base_url=base_url, timeout=timeout, max_retries=0, http_client=http
-        )
+        self.left_out = set(left_out)
+        self._on_left_out = on_left_out
+        self._encoder = msgspec.json.Encoder()
+        self._session: aiohttp.ClientSession | None = None
 
     @property
     def model(self) -> str:
@@ -87,121 +72,137 @@ class OpenAITeacher:
     @property
     def identity(self) -> str:
         """Model and endpoint."""
-        return identity(self._model, self.endpoint)
+        return self._identity
 
     async def complete(self, request: Request, sample: int = 0) -> Completion:
         """One attempt; a further one only to leave out what the endpoint says it does not support.
 
-        A prompt the provider's content filter turns down is answered: by no text, and that reason.
+        A prompt that the provider's content filter turns down, or that does not fit the model's context, is
+        answered: by no text, and that reason ("content_filter", "context_length").
         Raises TryAgain, CredentialsError, BudgetReached, UsageError (unknown model) or TeacherError.
         """
         while True:
-            sent, started = self.parameters(request, sample), perf_counter()
-            try:
-                return await self._attempt(request, sent)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if withheld(error):
-                    return self._withheld(error, perf_counter() - started)
-                self._leave_out(error, sent)
-
-    def _leave_out(self, error: openai.APIStatusError, sent: dict[str, Any]) -> None:
-        """Remember what the endpoint cannot take. Raises TeacherError where that is not the trouble.
-
-        A call sent at the same time may have learned it first: then there is nothing to do but send again.
-        """
-        name = unsupported(error, sent)
-        if name is None or name == INSTEAD:
-            raise TeacherError(
-                f"{self.endpoint} refuses the request: {self._scrub.error(error)}",
-                where=f"model {self._model}",
-                hint="shorten the prompt, or see what the endpoint supports",
-            ) from None
-        self.left_out.add(name)
-
-    def parameters(self, request: Request, sample: int) -> dict[str, Any]:
-        """What is sent of `request` beside model and messages."""
-        sent: dict[str, Any] = {"temperature": request.temperature, "max_tokens": request.max_tokens}
-        if request.seed is not None:
-            sent["seed"] = request.seed + (sample if request.temperature > 0 else 0)
-        if request.response_format is not None:
-            sent["response_format"] = request.response_format
-        for name in self.left_out & sent.keys():
-            value = sent.pop(name)
-            if name == "max_tokens":
-                sent[INSTEAD] = value
-        return sent
-
-    async def _attempt(self, request: Request, sent: dict[str, Any]) -> Completion:
-        messages: Any = msgspec.to_builtins(request.messages)
-        started = perf_counter()
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._client.chat.completions.with_raw_response.create(
-                    model=self._model, messages=messages, **sent
+            sent, started = wire.body(self._model, request, sample, self.left_out), perf_counter()
+            answer = await self._post(sent)
+            latency_s = perf_counter() - started
+            if isinstance(answer, bytes):
+                return wire.completion(
+                    answer, model=self._model, prices=self._prices, latency_s=latency_s, scrub=self._scrub
                 )
-        except (openai.BadRequestError, openai.UnprocessableEntityError):
-            raise
-        except openai.APIStatusError as error:
-            raise status_fault(error, self._model, self.endpoint, self._scrub) from None
-        except (TimeoutError, openai.APIConnectionError) as error:
-            raise connection_fault(error, self.endpoint, self._timeout_s) from None
-        except openai.OpenAIError as error:
-            raise TeacherError(self._scrub(str(error)), where=self.endpoint) from None
-        return self._completion(response.content, perf_counter() - started)
-
-    def _completion(self, content: bytes, latency_s: float) -> Completion:
-        try:
-            body = msgspec.json.decode(content, type=_Body)
-            choice = body.choices[0]
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            start = self._scrub(content[:120].decode(errors="replace"))
-            raise TryAgain(f"the answer is no chat completion ({error}): {start!r}") from None
-        except IndexError:
-            raise TryAgain("the answer has no choices") from None
-        usage = body.usage or _Usage()
-        return Completion(
-            text=self._scrub(choice.message.content or ""),
-            finish_reason=choice.finish_reason or "stop",
-            model=self._scrub(body.model or self._model),
-            prompt_tokens=usage.prompt_tokens,
-            completion_tokens=usage.completion_tokens,
-            cost_usd=cost_usd(usage.prompt_tokens, usage.completion_tokens, *self._prices),
-            latency_s=latency_s,
-            logprobs=choice.logprobs,
-        )
-
-    def _withheld(self, error: openai.APIStatusError, latency_s: float) -> Completion:
-        """The answer that there is none. An error that gives no tokens says of no price: it costs nothing."""
-        try:
-            usage = msgspec.json.decode(error.response.content, type=_Refused).usage
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            usage = None
-        prompt_tokens = usage.prompt_tokens if usage else None
-        completion_tokens = usage.completion_tokens or 0 if usage else None
-        return Completion(
-            text="",
-            finish_reason="content_filter",
-            model=self._model,
-            prompt_tokens=prompt_tokens,
-            completion_tokens=completion_tokens,
-            cost_usd=cost_usd(prompt_tokens, completion_tokens, *self._prices) if usage else 0.0,
-            latency_s=latency_s,
-        )
+            if (reason := _answered(answer)) is not None:
+                return wire.refused(
+                    answer.content, reason, model=self._model, prices=self._prices, latency_s=latency_s
+                )
+            self._leave_out(answer, sent)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._client.close()
+        if self._session:
+            await self._session.close()
+            # aiohttp leaves it to the loop's next turns; an embedded server does not stop before.
+            await asyncio.sleep(LINGER_S)
+
+    def _leave_out(self, refusal: Refusal, sent: dict[str, Any]) -> None:
+        """Remember what the endpoint cannot take. Raises the refusal's error where that is not the trouble.
+
+        A call sent at the same time may have learned it first: then there is nothing to do but send again.
+        """
+        choices = sent.keys() - {"model", "messages"}
+        name = unsupported(refusal, choices) if refusal.status in (400, 422) else None
+        if name is None or name == wire.INSTEAD:
+            raise status_fault(refusal, self._model, self.endpoint, self._scrub)
+        if name not in self.left_out:
+            self.left_out.add(name)
+            if self._on_left_out:
+                self._on_left_out(name)
+
+    async def _post(self, sent: dict[str, Any]) -> bytes | Refusal:
+        """The body of a success; else what was said instead. Raises TryAgain where no whole answer came."""
+        import aiohttp
+
+        data = self._encoder.encode(sent)
+        try:
+            # Not the session's headers: aiohttp gives those, the key among them, to a proxy too.
+            async with self._connected().post(self._url, data=data, headers=self._headers) as response:
+                content = await response.read()
+                if response.status < 300:
+                    return content
+                told = {name.lower(): value for name, value in response.headers.items()}
+                return Refusal(response.status, told, content)
+        except (aiohttp.TooManyRedirects, aiohttp.InvalidURL, aiohttp.RedirectClientError) as error:
+            raise TeacherError(
+                f"{self.endpoint} redirects to nowhere ({type(error).__name__})", where="--base-url"
+            ) from None
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise connection_fault(error, self.endpoint, self._timeout.total or 0.0) from None
+
+    def _connected(self) -> "aiohttp.ClientSession":
+        """The session, opened by the first call: it belongs to the loop that runs then."""
+        import aiohttp
+
+        if self._session is None:
+            tls = tls_context() if self._url.startswith("https") else True
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=IDLE_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                proxy=self._proxy,
+            )
+        return self._session
 
 
-def cost_usd(
-    prompt_tokens: int | None,
-    completion_tokens: int | None,
-    price_in: float | None,
-    price_out: float | None,
-) -> float | None:
-    """What a call costs at prices in USD per million tokens; None where a price or a count is unknown."""
-    if price_in == price_out == 0:
-        return 0.0
-    if prompt_tokens is None or completion_tokens is None or price_in is None or price_out is None:
+def _answered(refusal: Refusal) -> Literal["content_filter", "context_length"] | None:
+    """The finish reason of a refusal that is an answer to this very request."""
+    if refusal.status not in OF_REQUEST:
         return None
-    return (prompt_tokens * price_in + completion_tokens * price_out) / 1e6
+    if withheld(refusal):
+        return "content_filter"
+    return "context_length" if too_long(refusal) else None
+
+
+def connection_fault(error: BaseException, endpoint: str, timeout_s: float) -> TryAgain:
+    """No whole answer: tells an absent endpoint, a call that took too long and a dropped connection apart."""
+    import aiohttp
+
+    if isinstance(error, aiohttp.ClientSSLError):
+        return TryAgain(f"cannot connect to {endpoint}: {error}", unreachable=True)
+    if isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)):
+        return TryAgain(f"cannot connect to {endpoint}", unreachable=True)
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return TryAgain(f"the proxy before {endpoint} answers HTTP {error.status}", unreachable=True)
+    if isinstance(error, TimeoutError):
+        return TryAgain(f"no answer from {endpoint} within {timeout_s:g} s", lost=True, overdue=True)
+    return TryAgain(f"{endpoint} dropped the connection", lost=True)
+
+
+def headers(base_url: str, api_key: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """What goes with every call. A user and password in the URL go before the key, as RFC 3986 has them."""
+    parts = urlsplit(base_url)
+    authorization = f"Bearer {api_key}"
+    if parts.username is not None:
+        import aiohttp
+
+        user, password = unquote(parts.username), unquote(parts.password or "")
+        authorization = aiohttp.encode_basic_auth(user, password)
+    sent = {
+        "Authorization": authorization,
+        "Accept": "application/json",
+        "Content-Type": "application/json",
+        "User-Agent": f"distill/{__version__}",
+    }
+    for name, variable in (("Organization", "OPENAI_ORG_ID"), ("Project", "OPENAI_PROJECT_ID")):
+        if value := environment.get(variable, "").strip():
+            sent[f"OpenAI-{name}"] = value
+    return sent
+
+
+def tls_context() -> ssl.SSLContext:
+    """Trusts what the system trusts and, where the environment names no others, the roots of certifi."""
+    context = ssl.create_default_context()
+    if not os.environ.get("SSL_CERT_FILE") and not os.environ.get("SSL_CERT_DIR"):
+        try:
+            import certifi
+        except ImportError:
+            return context
+        context.load_verify_locations(certifi.where())
+    return context

@@ -38,14 +38,24 @@ class TryAgain(Exception):
     """One attempt failed in a way another may mend. Never leaves this package: `Pool` catches it.
 
     `after_s` is what the endpoint asked us to wait, 0 where it did not say. `rate_limited` tells "slow
-    down" from "broken"; `unreachable` that no connection was made at all.
+    down" from "broken"; `unreachable` that no connection was made at all; `lost` that the endpoint may have
+    answered, and may charge for what never came (or came damaged); `overdue` that it took too long.
     """
 
     def __init__(
-        self, reason: str, after_s: float = 0.0, *, rate_limited: bool = False, unreachable: bool = False
+        self,
+        reason: str,
+        after_s: float = 0.0,
+        *,
+        rate_limited: bool = False,
+        unreachable: bool = False,
+        lost: bool = False,
+        overdue: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.after_s = after_s
         self.rate_limited = rate_limited
         self.unreachable = unreachable
+        self.lost = lost
+        self.overdue = overdue

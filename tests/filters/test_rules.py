@@ -1,5 +1,6 @@
 """Each rule on what it must drop and on what it must keep; most of the second kind look like the first."""
 
+import random
 import time
 
 import pytest
@@ -10,13 +11,16 @@ from distill.filters.chain import on_answers, on_inputs
 from distill.filters.echo import echo
 from distill.filters.exact import exact
 from distill.filters.format import format_
+from distill.filters.judge import judge
 from distill.filters.label_set import label_set
-from distill.filters.leak import leak
+from distill.filters.leak import Leaks, leak
 from distill.filters.length import length
 from distill.filters.near_duplicates import near_duplicates
 from distill.filters.refusal import refusal
 from distill.filters.rule import excerpt
 from distill.filters.truncated import truncated
+from distill.filters.verify import verify
+from distill.store.near import Sketcher
 from distill.types import AnswerField, Candidate, Example, Label, Task
 
 TASK = Task(
@@ -55,6 +59,7 @@ def test_truncated():
     withheld = truncated()(candidate("", finish_reason="content_filter"))
     assert (withheld.keep, withheld.why) == (False, "withheld by the provider's content filter")
     assert dropped(truncated(), candidate("", finish_reason="tool_calls"))
+    assert "context window" in truncated()(candidate("", finish_reason="context_length")).why
 
 
 @pytest.mark.parametrize("reason", ["stop", "eos", "end_turn", "stop_sequence", ""])
@@ -68,6 +73,8 @@ def test_truncated_keeps_what_ended_by_itself(reason):
         "As an AI language model, I have no opinion on films.",
         "I'm sorry, but I can't assist with that request.",
         "I cannot generate a negative review.",
+        "I'm just an AI, so I have seen no film.",
+        "I won't be able to assist with that.",
         "Sure, here is a review of the film",
         "Sure! Here's one:",
         "Certainly! Here are some reviews: the film is nice",
@@ -168,7 +175,7 @@ def test_length(text, out):
 
 
 def test_echo():
-    rule = echo(TASK, 0.7)
+    rule = echo(TASK, Sketcher(0.7))
     assert dropped(rule, candidate("Say whether the film review is positive or negative."))
     assert dropped(rule, candidate("say whether the film review is positive or negative: great"))
     assert dropped(rule, candidate("An utterly charming and moving picture, from start to finish!"))
@@ -176,7 +183,7 @@ def test_echo():
     shown = Task(
         name="t", kind="text", instruction="Fix it.", examples=(Example("she go home", "she goes home"),)
     )
-    assert dropped(echo(shown, 0.7), candidate("She go home."))
+    assert dropped(echo(shown, Sketcher(0.7)), candidate("She go home."))
 
 
 def test_exact_remembers_what_was_admitted_only():
@@ -190,7 +197,7 @@ def test_exact_remembers_what_was_admitted_only():
 
 
 def test_near_duplicates():
-    rule = near_duplicates(0.7)
+    rule = near_duplicates(Sketcher(0.7))
     rule.admit(candidate("the story moves along briskly from the first scene to the last", index=7))
     assert (
         "candidate 7" in rule(candidate("the story moves along briskly from the first scene to its last")).why
@@ -199,11 +206,83 @@ def test_near_duplicates():
 
 
 def test_leak():
-    assert not dropped(leak([], 0.7), candidate("anything"))
-    rule = leak(["我昨天买的手机今天还没有发货", "a gold row about a slow train"] * 2, 0.7)
+    assert not dropped(leak(Leaks([], Sketcher(0.7))), candidate("anything"))
+    rule = leak(Leaks(["我昨天买的手机今天还没有发货", "a gold row about a slow train"] * 2, Sketcher(0.7)))
     assert dropped(rule, candidate("我昨天买的手机今天还没有发货。"))
     assert "slow train" in rule(candidate("A gold row, about a slow train")).why
     assert not dropped(rule, candidate("a quick plane"))
+
+
+LONG = "the committee that was set up last year to look into the delays of the new railway has found nothing"
+
+
+@pytest.mark.parametrize(
+    ("text", "out"),
+    [
+        # 13 words of a protected row in an input that is mostly about something else.
+        (
+            f"I read today that {LONG[:80]}, but my question is about my pension and when it is paid",
+            True,
+        ),
+        (
+            "Tell me please, as I have wondered all day: how tall is the Eiffel Tower in Paris? Thank you!",
+            True,
+        ),
+        # 12 words in common, and a short protected row inside a longer sentence.
+        ("the committee that was set up last year to look into the matter is a joke and a scandal", False),
+        ("i saw a dull film yesterday and then went home by train", False),
+        ("how tall is the Eiffel Tower, and who built it", False),
+    ],
+)
+def test_leak_of_a_passage(text, out):
+    rule = leak(Leaks([LONG, "How tall is the Eiffel Tower in Paris?", "A dull film."], Sketcher(0.7)))
+    verdict = rule(candidate(text))
+    assert verdict.keep is not out
+    assert ("shares" in verdict.why) is out
+
+
+def test_the_worst_leak_is_the_one_told():
+    leaks = Leaks(["the story moves along briskly from the first scene to the last"], Sketcher(0.7))
+    rule = leak(leaks)
+    assert leaks.worst is None
+    assert not dropped(
+        rule, candidate("the story moves along slowly from the second scene to its end", index=1)
+    )
+    assert dropped(rule, candidate("the story moves along briskly from the first scene to its last", index=2))
+    first = leaks.worst
+    assert (first.candidate, first.dropped) == (2, True)
+    assert dropped(
+        rule, candidate("The story moves along briskly from the first scene to the last!", index=3)
+    )
+    assert (leaks.worst.candidate, leaks.worst.similarity) == (3, 1.0)
+    assert dropped(rule, candidate("the story moves along briskly from the first scene to its last", index=4))
+    assert leaks.worst.candidate == 3
+
+
+def test_a_conversation_may_leak_after_its_first_turn():
+    chain = on_inputs(
+        TASK, GenerateConfig(), ["the story moves along briskly from the first scene to the last"]
+    )
+    assert chain.judge(candidate("what do you think of this film i saw")).keep
+    later = (
+        "what do you think of this film i saw\nThe story moves along briskly from the first scene to the last"
+    )
+    assert chain.admit(candidate(later)).rule == "leak"
+
+
+def test_judge():
+    assert not dropped(judge(), candidate("x"))
+    verdict = judge()(candidate("x", judge="it says 5 where the input says 6"))
+    assert (verdict.rule, verdict.why) == ("judge", "it says 5 where the input says 6")
+
+
+def test_verify():
+    number = Task(name="n", kind="text", instruction="How many?", verify="number")
+    assert not dropped(verify(number), candidate("x", answer="There are 1,200."))
+    assert dropped(verify(number), candidate("x", answer="There are many."))
+    exact = Task(name="e", kind="text", instruction="Which?", verify="exact")
+    assert not dropped(verify(exact), candidate("x", answer="东京"))
+    assert dropped(verify(exact), candidate("x", answer="..."))
 
 
 @pytest.mark.parametrize(
@@ -219,6 +298,13 @@ def test_leak():
 )
 def test_agreement(asked, share, out):
     assert dropped(agreement(0.6667), candidate("x", asked=asked, agreement=share)) is out
+
+
+@pytest.mark.parametrize(
+    ("needed", "margin", "out"), [(0.5, 0.0, True), (0.5, 0.25, False), (0.5, None, False), (0.0, 0.0, False)]
+)
+def test_a_tie_is_no_agreement(needed, margin, out):
+    assert dropped(agreement(needed), candidate("x", agreement=0.5, margin=margin)) is out
 
 
 def test_chain_names_the_first_rule_and_counts():
@@ -267,4 +353,22 @@ def test_cheap_rules_are_cheap():
     rows = [candidate(f"a film about trains and the {n} people who love them dearly") for n in range(4000)]
     began = time.process_time()
     assert all(rule(row).keep for row in rows for rule in rules)
-    assert len(rows) / (time.process_time() - began) > 5000  # the aim is 20,000 on an idle core
+    assert len(rows) / (time.process_time() - began) > 20_000  # 100,000 on an idle core
+
+
+def test_the_input_chain_is_fast_whole():
+    chain = on_inputs(
+        TASK, GenerateConfig(), [f"a protected row about the slow train number {n}" for n in range(50)]
+    )
+    words = [
+        *{word for label in TASK.labels for text in label.examples for word in text.split()},
+        *LONG.split(),
+    ]
+    rng = random.Random(0)
+    rows = [candidate(" ".join(rng.choices(words, k=18)), index=n) for n in range(2000)]
+    chain.judge(candidate("warm up the imports"))
+    began = time.process_time()
+    for row in rows:
+        if chain.judge(row).keep:
+            chain.admit(row)
+    assert len(rows) / (time.process_time() - began) > 2_000  # 10,000 on an idle core

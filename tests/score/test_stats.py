@@ -8,7 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from distill.score.paired import detectable_difference, gate, paired_difference, score_interval
+from distill.score.paired import (
+    clustered_half_width,
+    detectable_difference,
+    gap_closed,
+    gate,
+    paired_difference,
+    score_interval,
+    sign_test,
+)
 from distill.score.stats import Interval, bootstrap_mean, macro_f1_interval, mean_interval, wilson
 
 pytestmark = pytest.mark.slow  # together they take seconds
@@ -47,12 +55,12 @@ def simulated(n, gained, lost, seed=2):
     return [score_of(int(gains), int(losses), n) for gains, losses, _ in counts]
 
 
-@pytest.mark.parametrize(("n", "low", "high"), [(50, 0.92, 0.98), (200, 0.93, 0.97), (1000, 0.93, 0.97)])
-@pytest.mark.parametrize(("gained", "lost"), [(0.1, 0.1), (0.13, 0.08), (0.05, 0.15)])
-def test_paired_interval_covers_95_percent(n, low, high, gained, lost):
+@pytest.mark.parametrize("n", [50, 200, 1000])
+@pytest.mark.parametrize(("gained", "lost"), [(0.1, 0.1), (0.13, 0.08), (0.08, 0.13)])
+def test_paired_interval_covers_95_percent(n, gained, lost):
     truth = gained - lost
     covered = [interval.low <= truth <= interval.high for interval in simulated(n, gained, lost)]
-    assert low <= numpy.mean(covered) <= high
+    assert 0.93 <= numpy.mean(covered) <= 0.97
 
 
 @pytest.mark.parametrize("n", [50, 200, 1000])
@@ -148,3 +156,69 @@ def test_what_n_can_see_is_what_the_design_says():
     assert detectable_difference(200) == pytest.approx(0.08, abs=0.005)
     assert detectable_difference(1000) == pytest.approx(0.035, abs=0.002)
     assert detectable_difference(0) == 1.0
+
+
+@pytest.mark.parametrize(("gains", "losses"), [(0, 0), (1, 0), (7, 2), (30, 41)])
+def test_sign_test_is_the_exact_one_of_scipy(gains, losses):
+    a, b = [1.0] * gains + [0.0] * losses + [1.0] * 9, [0.0] * gains + [1.0] * losses + [1.0] * 9
+    tail = scipy_stats.binom.cdf(min(gains, losses), gains + losses, 0.5)
+    assert sign_test(a, b) == (gains, losses, pytest.approx(min(1.0, 2 * tail)))
+
+
+def conversations(groups, turns, rng):
+    """Differences of -1, 0 and 1 around -0.05 that are alike within a conversation."""
+    lean = rng.normal(size=(groups, 1))
+    score = 0.7 * lean + numpy.sqrt(1 - 0.49) * rng.normal(size=(groups, turns))
+    differences = (score > scipy_stats.norm.ppf(0.9)).astype(float) - (score < scipy_stats.norm.ppf(0.15))
+    return differences.ravel(), [str(group) for group in range(groups) for _ in range(turns)]
+
+
+@pytest.mark.parametrize(("groups", "turns"), [(20, 5), (100, 4)])
+def test_turns_of_a_conversation_are_covered_where_rows_alone_are_not(groups, turns):
+    rng, held, alone = numpy.random.default_rng(4), [], []
+    for _ in range(1000):
+        differences, clusters = conversations(groups, turns, rng)
+        row = score_of(int((differences > 0).sum()), int((differences < 0).sum()), len(differences))
+        half = clustered_half_width(differences.tolist(), clusters)
+        low, high = min(row.low, row.value - half), max(row.high, row.value + half)
+        held.append(low <= -0.05 <= high)
+        alone.append(row.low <= -0.05 <= row.high)
+    assert 0.93 <= numpy.mean(held) <= 0.97
+    assert numpy.mean(alone) < 0.92
+
+
+def test_clusters_change_nothing_where_each_row_is_its_own():
+    a, b = [1.0] * 30 + [0.0] * 10, [1.0] * 25 + [0.0] * 15
+    plain = paired_difference(a, b, 0)
+    assert paired_difference(a, b, 0, [str(place) for place in range(40)]) == plain
+    doubled = paired_difference(a, b, 0, [str(place // 4) for place in range(40)])
+    assert doubled.low < plain.low < plain.high < doubled.high
+    assert paired_difference(a, b, 0, ["one"] * 40)[1:3] == pytest.approx((-0.875, 1.0))
+
+
+def test_gap_closed():
+    base, teacher = [1.0] * 50 + [0.0] * 50, [1.0] * 90 + [0.0] * 10
+    halfway = gap_closed([1.0] * 70 + [0.0] * 30, base, teacher, 0)
+    assert halfway.value == 0.5
+    assert 0.3 < halfway.low < 0.5 < halfway.high < 0.7
+    assert gap_closed(teacher, base, teacher, 0)[:3] == (1, 1, 1)
+    assert gap_closed(base, base, base, 0) is None
+    assert gap_closed(base, teacher, base, 0) is None
+    assert gap_closed([], [], [], 0) is None
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "answer"), [(0.1, 0.1, "yes"), (0.06, 0.13, "no"), (0.13, 0.08, "yes")]
+)
+def test_planted_differences_are_called_right(gained, lost, answer):
+    answers = [gate(interval, 3).answer for interval in simulated(2000, gained, lost)]
+    wrong = {"yes": "no", "no": "yes"}[answer]
+    assert answers.count(answer) / SIMULATIONS > 0.8
+    assert answers.count(wrong) / SIMULATIONS < 0.01
+
+
+def test_clustered_half_width_by_hand():
+    # Three clusters of two rows, mean 0, sums 2, 0 and -2: variance 3/2 * (4 + 0 + 4) / 36.
+    half = clustered_half_width([1.0, 1.0, 0.0, 0.0, -1.0, -1.0], list("aabbcc"))
+    assert half == pytest.approx(4.302652729911275 * (1 / 3) ** 0.5)
+    assert clustered_half_width([1.0, 0.0], ["a", "a"]) == 1.0

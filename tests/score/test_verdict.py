@@ -2,17 +2,17 @@
 
 import pytest
 
+from distill.results import Chance, PairedDifference, Score
 from distill.score.verdict import points, verdict
-from distill.types import PairedDifference, Score
 
 
-def told(diff, low, high, *, split="gold", metric="accuracy", n=500):
+def told(diff, low, high, *, split="gold", metric="accuracy", n=500, by_chance=0.5, always="positive"):
     teacher = Score(who="teacher", split=split, metric=metric, value=0.796, low=0.76, high=0.83, n=n)
     student = Score(who="student", split=split, metric=metric, value=0.796 + diff, low=0, high=1, n=n)
     paired = PairedDifference(
         a="student", b="teacher", split=split, metric=metric, diff=diff, low=low, high=high, n=n
     )
-    return verdict(student, teacher, paired, 3.0)
+    return verdict(student, teacher, paired, 3.0, Chance(answer=always, value=by_chance, split=split))
 
 
 def test_yes():
@@ -53,3 +53,16 @@ def test_graded_metrics_are_not_called_right():
 
 def test_points():
     assert [points(0.058), points(-0.03), points(-0.0001)] == ["+5.8", "-3.0", "0.0"]
+
+
+@pytest.mark.parametrize(("by_chance", "warned"), [(0.75, False), (0.76, True), (0.9, True)])
+def test_a_yes_against_a_teacher_no_better_than_chance_says_so(by_chance, warned):
+    given = told(0.0, -0.01, 0.01, by_chance=by_chance)
+    assert given.answer == "yes"
+    assert given.teacher_beats_chance is not warned
+    assert ("the teacher is not shown to be better than chance" in given.sentence) is warned
+    assert (f"always answering 'positive' scores {by_chance:.1%}" in given.sentence) is warned
+
+
+def test_a_long_constant_answer_is_cut():
+    assert "…" in told(0.0, -0.01, 0.01, by_chance=0.9, always="x" * 500).sentence

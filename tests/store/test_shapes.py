@@ -41,6 +41,8 @@ def test_inputs_of_every_shape(tmp_path):
     table = 'id,text\n1,"one, or\n two"\n2,三\n'
     assert read_inputs(written(tmp_path, "a.csv", table)) == ["one, or\n two", "三"]
     assert read_inputs(written(tmp_path, "a.tsv", "\ufefftext\tid\none, two\t1\n")) == ["one, two"]
+    array = json.dumps([{"text": "one"}, "two"], indent=1)
+    assert read_inputs(written(tmp_path, "a.json", "\ufeff\n" + array)) == ["one", "two"]
 
 
 def test_gold_of_every_shape(tmp_path):
@@ -85,7 +87,8 @@ def test_missing_and_empty_files(tmp_path, name):
         ("a.jsonl", lines({"input": "x"}, ""), ":2", "the input is empty"),
         ("a.jsonl", lines({"input": 5}), ":1", "not text: 5"),
         ("a.jsonl", lines(5), ":1", "not text: 5"),
-        ("a.json", '[{"input": "x"}]', ":1", "a JSON array"),
+        ("a.json", '[{"input": "x"}, {"body": "y"}]', ", item 2", "keys here are 'body'"),
+        ("a.json", '[{"input": "x"}, {"bo', "", "not a JSON array"),
         ("a.csv", "body,id\nx,1\n", ":2", "keys here are 'body', 'id'"),
         ("a.csv", "text\nx\n \ny\n", ":3", "the input is empty"),
         ("a.csv", b"text\nok\n\xff\n", ":3", "not UTF-8"),

@@ -1,4 +1,4 @@
-"""Buys sixty answers through ledger and pool: a process of its own, so that a test can kill it."""
+"""Buys answers through ledger and pool: a process of its own, so that a test can kill it."""
 
 import asyncio
 from pathlib import Path
@@ -10,15 +10,16 @@ from distill.teacher.openai_client import OpenAITeacher
 from distill.teacher.pool import Pool
 from distill.types import Message, Request
 
-CALLS = 60
+CALLS = 400
+AT_ONCE = 6
 
 
 async def buy(url, path):
     client = OpenAITeacher("big", base_url=url, api_key="none", price_in=1.0, price_out=1.0)
-    teacher = Ledgered(Pool(client, max_concurrency=4), Ledger(path))
+    teacher = Ledgered(Pool(client, max_concurrency=AT_ONCE), Ledger(path))
     try:
         requests = [Request((Message("user", f"q{index}"),)) for index in range(CALLS)]
-        return [answer.text async for answer in ordered(requests, teacher.complete, 8)]
+        return [answer.text async for answer in ordered(requests, teacher.complete, 2 * AT_ONCE)]
     finally:
         await teacher.close()
 

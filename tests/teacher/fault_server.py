@@ -34,6 +34,7 @@ class FaultServer:
         self.script = script if callable(script) else self._listed(script or [])
         self.asked = []
         self.headers = []
+        self.paths = []
         self.answered = Counter()
         self.in_flight = self.most_in_flight = 0
         self.lock = threading.Lock()
@@ -73,6 +74,7 @@ def _handler(server):
             with server.lock:
                 number = len(server.asked)
                 server.asked.append(body)
+                server.paths.append(self.path)
                 server.headers.append({name.lower(): value for name, value in self.headers.items()})
                 server.in_flight += 1
                 server.most_in_flight = max(server.most_in_flight, server.in_flight)
@@ -83,6 +85,11 @@ def _handler(server):
             finally:
                 with server.lock:
                     server.in_flight -= 1
+
+        def do_CONNECT(self):
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
+            self.close_connection = True
+            self.send_error(403)
 
         def _answer(self, fault, key):
             server.let_go.wait(fault.wait_s)

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -143,6 +144,22 @@ def test_closing_early_closes_the_stages_before_it():
         assert closed == 1
         assert cancelled >= 2
         assert not others()
+
+    asyncio.run(run())
+
+
+def test_far_ahead_costs_no_more_an_item_than_a_little():
+    async def cost_s(ahead):
+        started = process_time()
+        assert [x async for x in ordered(range(6000), later, ahead)] == list(range(6000))
+        return process_time() - started
+
+    async def later(item):
+        await asyncio.sleep(0)
+        return item
+
+    async def run():
+        assert await cost_s(3000) < 5 * await cost_s(8)
 
     asyncio.run(run())
 

@@ -1,7 +1,9 @@
 import asyncio
+import contextlib
 import errno
 import os
 from itertools import count
+from time import process_time
 
 import msgspec
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.errors import CredentialsError, DataError, Interrupted, StorageError
+from distill.teacher.flow import ordered
 from distill.teacher.ledger import Ledger, call_key, spent
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.openai_client import OpenAITeacher
@@ -167,6 +170,76 @@ def test_the_key_is_all_that_decides_the_answer_but_the_room():
     assert len({*same, *different}) == 7
 
 
+def test_keys_of_old_ledgers_stay_valid():
+    """Computed by distill 0.1 at 0b7133f, before a request had `top_logprobs`."""
+    messages = (Message("system", "be brief"), Message("user", "héllo"))
+    full = Request(
+        messages, temperature=0.7, max_tokens=64, seed=3, response_format={"type": "json_object", "a": 1}
+    )
+    assert call_key("big @ http://h/v1", full, 2) == "0618c0d3ffeb85a3"
+    assert call_key("t", ASK, 0) == "51913ce4a3aa2f86"
+    with_logprobs = msgspec.structs.replace(ASK, top_logprobs=5)
+    other = msgspec.structs.replace(ASK, top_logprobs=6)
+    assert len({call_key("t", request, 0) for request in (ASK, with_logprobs, other)}) == 3
+
+
+OLD_LINE = (
+    b'{"key":"51913ce4a3aa2f86","sample":0,"teacher":"t","request":{"messages":[{"role":"user","content":"hi"}],'
+    b'"temperature":0.0,"max_tokens":256,"seed":null,"response_format":null},"response":{"text":"yes",'
+    b'"finish_reason":"stop","logprobs":{"content":[{"token":"yes","logprob":-0.5,"top_logprobs":[]}]}},'
+    b'"usage":{"prompt_tokens":10,"completion_tokens":2},"cost_usd":0.5,"latency_s":0.25,"model":"big","at":1.5}'
+)
+
+
+def test_an_old_line_is_read(tmp_path):
+    path = tmp_path / "c.jsonl"
+    path.write_bytes(OLD_LINE + b"\n")
+    ledger = Ledger(path)
+    answer = ledger.get(call_key("t", ASK, 0), 256)
+    ledger.close()
+    logprobs = {"content": [{"token": "yes", "logprob": -0.5, "top_logprobs": []}]}
+    assert answer == Completion("yes", "stop", "big", 10, 2, 0.5, 0.25, logprobs)
+
+
+def test_logprobs_come_back_from_memory_as_from_disk(tmp_path):
+    bought = msgspec.structs.replace(FULL, logprobs={"tokens": ["é"], "logprobs": [-0.5], "top": [[]]})
+    ledger = Ledger(tmp_path / "c.jsonl")
+    ledger.put("k", 0, "t", ASK, bought)
+    ledger.put("none", 0, "t", ASK, msgspec.structs.replace(FULL, logprobs=None))
+    assert ledger.get("k") == bought
+    assert ledger.get("none").logprobs is None
+    ledger.close()
+    again = Ledger(tmp_path / "c.jsonl")
+    assert again.get("k") == bought
+    assert again.get("none").logprobs is None
+    again.close()
+    assert b'"logprobs":null' not in (tmp_path / "c.jsonl").read_bytes()
+
+
+def test_what_did_not_fit_the_context_may_fit_with_less_room_for_the_answer(tmp_path):
+    teacher = ScriptedTeacher([Completion("", "context_length"), Completion("a", "stop")])
+
+    async def body(ledgered):
+        for room in (8, 8, 16, 4, 8):
+            answer = await ledgered.complete(asking("x", max_tokens=room))
+            assert answer.finish_reason == ("stop" if ledgered.bought == 2 else "context_length")
+
+    run_on(tmp_path, teacher, body)
+    assert [request.max_tokens for request, _ in teacher.requests] == [8, 4]
+
+
+def test_a_long_ledger_is_loaded_soon(tmp_path):
+    path = tmp_path / "c.jsonl"
+    tail = OLD_LINE.removeprefix(b'{"key":"51913ce4a3aa2f86"') + b"\n"
+    path.write_bytes(b"".join(b'{"key":"%016x"' % number + tail for number in range(100_000)))
+    started = process_time()
+    ledger = Ledger(path)
+    assert process_time() - started < 3
+    assert (ledger.calls, ledger.cost_usd) == (100_000, 50_000.0)
+    assert ledger.get(f"{99_999:016x}").text == "yes"
+    ledger.close()
+
+
 def run_on(tmp_path, teacher, body):
     """`body(ledgered)` inside a loop; the ledgered teacher is closed after it."""
 
@@ -262,6 +335,38 @@ def test_a_sent_call_is_recorded_though_nobody_waits_any_more(tmp_path):
     ledger.close()
 
 
+def test_an_interrupted_call_that_is_paid_for_is_on_disk(tmp_path):
+    """Over HTTP: the work is cancelled while the endpoint answers, as by Ctrl-C."""
+
+    def pooled():
+        return Pool(OpenAITeacher("big", base_url=server.url, api_key="none"), max_concurrency=2)
+
+    async def body(ledgered):
+        async def drain():
+            requests = [asking(f"q{index}") for index in range(9)]
+            async with contextlib.aclosing(ordered(requests, ledgered.complete, 6)) as answers:
+                async for _ in answers:
+                    pass
+
+        step = asyncio.create_task(drain())
+        while len(server.asked) < 2:
+            await asyncio.sleep(0.005)
+        ledgered.stop()
+        step.cancel()
+        await asyncio.gather(step, return_exceptions=True)
+        assert step.cancelled()
+        assert ledgered.ledger.calls == 0
+
+    with FaultServer(lambda *_: chat("paid", wait_s=0.3)) as server:
+        run_on(tmp_path, pooled, body)
+        assert len(server.asked) == 2
+    ledger = Ledger(tmp_path / "c.jsonl")
+    for index in range(2):
+        assert ledger.get(call_key(f"big @ {server.url}", asking(f"q{index}"), 0)).text == "paid"
+    assert ledger.calls == 2
+    ledger.close()
+
+
 def test_one_of_two_who_wait_may_leave(tmp_path):
     async def body(ledgered):
         one, two = (asyncio.create_task(ledgered.complete(ASK)) for _ in range(2))
@@ -275,12 +380,14 @@ def test_one_of_two_who_wait_may_leave(tmp_path):
     run_on(tmp_path, Gate, body)
 
 
-def test_who_comes_as_an_unsent_call_is_taken_back_buys_it_anew(tmp_path):
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_who_comes_as_an_unsent_call_is_taken_back_buys_it_anew(tmp_path, turns):
     async def body(ledgered):
         one = asyncio.create_task(ledgered.complete(ASK))
         await asyncio.sleep(0.01)
         one.cancel()
-        await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
         two = asyncio.create_task(ledgered.complete(ASK))
         ledgered._teacher.open.set()
         assert (await asyncio.wait_for(two, 1)).text == "hi"

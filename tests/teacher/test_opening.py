@@ -4,13 +4,14 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from fault_server import FaultServer, chat
+from batch_server import BatchServer
+from fault_server import FaultServer, chat, error
 
 from distill.config import TeacherConfig
 from distill.errors import CredentialsError, UsageError
-from distill.store.run import Run
+from distill.store.run import STEPS, Run
 from distill.teacher.local import free_cores, start_server
-from distill.teacher.opening import api_key, check_base_url, identity_of, open_teacher
+from distill.teacher.opening import api_key, check_base_url, identity_of, open_teacher, prices_of
 from distill.types import Message, Request
 from distill.weights import Weights, local_weights
 
@@ -35,7 +36,7 @@ def test_an_endpoint_is_opened_with_the_key_and_url_of_the_environment(tmp_path,
         run = Run(tmp_path)
         config = TeacherConfig(teacher="big", price_in=1.0, price_out=1.0)
         said, teacher = answer(config, run, "explore")
-        assert (said.text, teacher.bought, teacher.limit) == ("hi", 1, 16)
+        assert (said.text, teacher.bought, teacher.limit) == ("hi", 1, 32)
         assert said.cost_usd == pytest.approx(12e-6)
         said, teacher = answer(config, run, "generate")  # another step: the run has the answer already
         assert (said.text, teacher.bought, teacher.reused) == ("hi", 0, 1)
@@ -208,3 +209,87 @@ def test_a_file_that_is_no_model_is_a_usage_error(tmp_path):
     (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
     with pytest.raises(UsageError, match=r"cut\.gguf"):
         start_server(local_weights(str(tmp_path / "cut.gguf")), slots=1)
+
+
+def test_prices_and_their_source_come_from_a_file_for_this_very_endpoint(tmp_path):
+    with FaultServer() as server:
+        port = server.url.split(":")[2].removesuffix("/v1")
+        file = tmp_path / "mine.toml"
+        file.write_text(f'[hosts."127.0.0.1:{port}".models]\nbig = {{input = 2, output = 5}}\n')
+        config = TeacherConfig(teacher="big", base_url=server.url, prices=file)
+        assert answer(config, Run(tmp_path / "run"), "explore")[0].cost_usd == pytest.approx(30e-6)
+    assert prices_of(config).source == "mine.toml"
+    elsewhere = TeacherConfig(teacher="big", base_url="http://127.0.0.1:1/v1", prices=file)
+    assert not prices_of(elsewhere).known
+
+
+def test_a_budget_needs_a_price_and_is_none_where_nothing_costs_anything(tmp_path):
+    run = Run(tmp_path / "run")
+    with pytest.raises(UsageError, match="no price is known for big"):
+        open_teacher(TeacherConfig(teacher="big", base_url="http://x/v1"), run, "explore", budget_usd=1.0)
+    assert not run.root.exists()
+    with FaultServer() as server:
+        priced = {"price_in": 1.0, "price_out": 1.0}
+        _, teacher = answer(TeacherConfig(teacher="big", base_url=server.url, **priced), run, "explore")
+        assert teacher.budget_usd is None
+
+        async def opened(budget_usd, price):
+            config = TeacherConfig(teacher="big", base_url=server.url, price_in=price, price_out=price)
+            teacher = open_teacher(config, run, "compare", budget_usd=budget_usd, counted=STEPS)
+            await teacher.close()
+            return teacher
+
+        assert asyncio.run(opened(1.0, 0.0)).budget_usd is None
+        budgeted = asyncio.run(opened(1.0, 1.0))
+    assert budgeted.budget_usd == 1.0
+    assert budgeted.budget.spent_usd == pytest.approx(12e-6)  # what explore spent is counted
+    assert budgeted.budget.sentence() == "$0.0000 of $1.00"
+
+
+def test_what_an_endpoint_does_not_take_is_remembered_for_that_endpoint_in_the_run(tmp_path):
+    def picky(number, body):
+        return error(400, "seed is not supported", param="seed") if "seed" in body else chat()
+
+    run = Run(tmp_path)
+    with FaultServer(picky) as server, FaultServer() as other:
+        for number, step in enumerate(("explore", "generate")):
+            request = Request((Message("user", f"question {number}"),), seed=3)
+            answer(TeacherConfig(teacher="big", base_url=server.url), run, step, request)
+        answer(TeacherConfig(teacher="big", base_url=other.url), run, "compare", request)
+    assert ["seed" in body for body in server.asked] == [True, False, False]
+    assert ["seed" in body for body in other.asked] == [True]
+    assert run.settings()["endpoints"] == {f"big @ {server.url}": ["seed"]}
+
+
+def test_the_embedded_model_has_no_batches(tmp_path):
+    with pytest.raises(UsageError) as caught:
+        open_teacher(TeacherConfig(), Run(tmp_path), "generate", batch=True)
+    assert caught.value.where == "--batch"
+
+
+@pytest.mark.slow
+def test_a_batch_is_opened_at_its_share_and_waited_for_by_the_next_session_without_the_flag(tmp_path):
+    file = tmp_path / "prices.toml"
+    file.write_text("[models]\nbig = {input = 1, output = 10, batch_share = 0.5}\n")
+    run = Run(tmp_path / "run")
+
+    async def session(server, batch, calls=20, leave_s=None):
+        config = TeacherConfig(teacher="big", base_url=server.url, prices=file)
+        teacher = open_teacher(config, run, "generate", budget_usd=1.0, batch=batch)
+        requests = [Request((Message("user", f"q{number}"),), max_tokens=200) for number in range(calls)]
+        try:
+            async with asyncio.timeout(leave_s):
+                return await asyncio.gather(*map(teacher.complete, requests)), teacher.budget
+        except TimeoutError:
+            return None, teacher.budget
+        finally:
+            await teacher.close()
+
+    with BatchServer(takes_s=5) as server:
+        assert asyncio.run(session(server, batch=True, leave_s=3.5))[0] is None
+        answers, budget = asyncio.run(session(server, batch=False))
+    assert [answer.text for answer in answers] == [f"to q{number}" for number in range(20)]
+    assert sum(server.billed.values()) == 19  # one was asked live, to learn what the endpoint takes
+    assert sum(server.live.values()) == 1
+    assert budget.spent_usd == pytest.approx(0.002 + 19 * 0.001)
+    assert budget.lost_usd == 0

@@ -2,7 +2,7 @@ import asyncio
 from time import monotonic
 
 import pytest
-from fault_server import FaultServer, chat, error
+from fault_server import Fault, FaultServer, chat, error
 
 from distill.errors import BudgetReached, CredentialsError, Interrupted, TeacherError
 from distill.teacher.openai_client import OpenAITeacher
@@ -140,8 +140,8 @@ def test_rate_limits_are_obeyed_cost_no_retry_and_cut_the_limit_once_a_burst():
         assert len(answers) == 12
         assert teacher.asked == 20
         assert pool.limit == 6
-        for index in range(100):
-            await pool.complete(request(index))
+        for _ in range(40):
+            await asyncio.gather(*(pool.complete(request(i)) for i in range(8)))
         assert pool.limit == 8
         await pool.close()
 
@@ -259,13 +259,173 @@ def test_a_cancelled_call_in_the_queue_is_never_sent_and_loses_no_slot():
     asyncio.run(run())
 
 
-def test_a_cancelled_call_that_is_sent_goes_on():
+def test_what_is_sent_can_be_told_from_what_waits():
     async def run():
-        pool = Pool(Flaky(lambda _: None))
-        call = asyncio.create_task(pool.complete(request()))
+        pool = Pool(Flaky(lambda _: None), max_concurrency=1)
+        sent, queued = (asyncio.create_task(pool.complete(request(i))) for i in range(2))
+        assert not pool.is_sending(sent)
         await asyncio.sleep(0.001)
-        call.cancel()
-        assert (await call).text == "ok"
+        assert pool.is_sending(sent)
+        assert not pool.is_sending(queued)
+        await asyncio.gather(sent, queued)
+        assert not pool.is_sending(sent)
         await pool.close()
 
     asyncio.run(run())
+
+
+def test_a_slot_given_to_a_call_just_cancelled_is_handed_on():
+    async def run():
+        pool = Pool(Flaky(lambda _: None), max_concurrency=1)
+        calls = [asyncio.create_task(pool.complete(request(i))) for i in range(3)]
+        await asyncio.sleep(0.001)
+        pool._leave()  # what the first call's end does: the second is given the slot, and cancelled at once
+        pool._held += 1
+        calls[1].cancel()
+        ends = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 1)
+        assert [type(end).__name__ for end in ends] == ["Completion", "CancelledError", "Completion"]
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_calls_in_flight_double_from_a_small_start():
+    async def run():
+        teacher = Flaky(lambda _: None)
+        pool = Pool(teacher, max_concurrency=100, start=8)
+        calls = [asyncio.create_task(pool.complete(request(i))) for i in range(400)]
+        seen = []
+        while not all(call.done() for call in calls):
+            await asyncio.sleep(0.0005)
+            seen.append(pool.in_flight)
+        assert seen[0] == 8
+        assert max(seen) == teacher.most == 100
+        # Doubling, 400 calls take 8 + 16 + 32 + 64 + 3 * 100; by one a round they would take twenty rounds.
+        assert pool.limit == 100
+        await pool.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(("most", "limit"), [(4, 4), (64, 32), (512, 64), (1024, 128)])
+def test_the_start_is_small_beside_what_is_allowed(most, limit):
+    assert Pool(Flaky(None), max_concurrency=most).limit == limit
+
+
+def test_a_call_that_takes_too_long_says_slow_down_once_a_burst():
+    async def run():
+        overdue = TryAgain("no answer within 9 s", lost=True, overdue=True)
+        pool = Pool(Flaky(first(8, overdue)), max_concurrency=8)
+        pool._jitter.uniform = lambda low, high: 0.001
+        await asyncio.gather(*(pool.complete(request(i)) for i in range(8)))
+        assert pool.limit == 6
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_a_dropped_connection_says_nothing_of_speed():
+    async def run():
+        pool = Pool(Flaky(first(8, TryAgain("dropped", lost=True))), max_concurrency=8)
+        pool._jitter.uniform = lambda low, high: 0.001
+        await asyncio.gather(*(pool.complete(request(i)) for i in range(8)))
+        assert pool.limit == 8
+        await pool.close()
+
+    asyncio.run(run())
+
+
+class Bounded:
+    """A teacher that refuses what is over `bound` calls at once, and counts what it refused."""
+
+    model = identity = "bounded"
+
+    def __init__(self, bound):
+        self.bound, self.running, self.refused = bound, 0, 0
+
+    async def complete(self, request, sample=0):
+        if self.running >= self.bound:
+            self.refused += 1
+            raise TryAgain("HTTP 429", 0.005, rate_limited=True)
+        self.running += 1
+        try:
+            await asyncio.sleep(0.002)
+            return Completion(request.messages[-1].content)
+        finally:
+            self.running -= 1
+
+    async def close(self):
+        pass
+
+
+def test_a_rate_limit_that_moves_is_followed_without_a_failure_or_a_retry():
+    """`max_wait_s=0` allows no retry at all."""
+
+    async def run():
+        teacher = Bounded(24)
+        pool = Pool(teacher, max_concurrency=64, max_wait_s=0)
+        for bound, calls in ((24, 1500), (6, 800), (48, 3000)):
+            teacher.bound, before = bound, teacher.refused
+            limits = []
+
+            async def one(index, limits=limits):
+                answer = await pool.complete(request(index))
+                limits.append(pool.limit)
+                return answer.text
+
+            texts = await asyncio.gather(*(one(index) for index in range(calls)))
+            assert texts == [f"q{index}" for index in range(calls)]
+            late = limits[len(limits) // 2 :]
+            assert 0.6 * bound <= sum(late) / len(late) <= 1.2 * bound
+            assert teacher.refused - before < 0.15 * calls
+        await pool.close()
+
+    asyncio.run(run())
+
+
+def test_over_http_a_rate_limit_that_moves_is_followed():
+    bounds = [*[12] * 150, *[3] * 60, *[20] * 150]
+
+    def script(number, _):
+        if server.in_flight > bounds[min(server.answered.total(), len(bounds) - 1)]:
+            return error(429, headers={"retry-after-ms": "20"})
+        return chat("same", wait_s=0.01)
+
+    async def run():
+        pool = Pool(OpenAITeacher("big", base_url=server.url, api_key="none"), max_wait_s=0)
+        answers = await asyncio.gather(*(pool.complete(request(i)) for i in range(len(bounds))))
+        await pool.close()
+        return answers
+
+    with FaultServer(script) as server:
+        assert [answer.text for answer in asyncio.run(run())] == ["same"] * len(bounds)
+        assert len(server.asked) > len(bounds)
+        assert set(server.answered.values()) == {1}
+
+
+FAULTS = {
+    3: error(500),
+    8: error(503),
+    9: error(529, "overloaded"),
+    10: error(502),
+    14: chat(wait_s=30),
+    21: chat(drop=True),
+    25: chat("long" * 99, cut=40),
+    31: Fault(200, b'{"choices": [{"mess'),
+    36: error(429),
+}
+
+
+def test_every_answer_comes_through_a_bad_day():
+    async def run(url):
+        pool = Pool(OpenAITeacher("big", base_url=url, api_key="none", timeout_s=1.0), max_concurrency=8)
+        pool._jitter.uniform = lambda low, high: 0.01
+        answers = await asyncio.gather(*(pool.complete(request(i)) for i in range(60)))
+        await pool.close()
+        return [answer.text for answer in answers]
+
+    with FaultServer(
+        lambda number, body: FAULTS.get(number) or chat(body["messages"][-1]["content"])
+    ) as server:
+        assert asyncio.run(run(server.url)) == [f"q{index}" for index in range(60)]
+        assert len(server.asked) == 60 + len(FAULTS)

@@ -1,0 +1,49 @@
+"""What the filters gain: accuracy of raw single answers against that of the rows kept. Pure.
+
+Refuses to call a gain one whose interval holds zero.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from distill.score.stats import wilson
+
+RESAMPLES = 2000
+
+
+def filter_lift(
+    raw_right: Sequence[bool], right: Sequence[bool], kept: Sequence[bool], *, seed: int = 0
+) -> dict[str, Any]:
+    """Of N rows: was the raw answer right, was the final one, was the row kept. Shares with 95% intervals.
+
+    `diff` is accuracy of the kept rows' final answers less that of all raw answers; its interval is the
+    percentile bootstrap over rows (Efron 1979), because the kept rows are some of the raw ones.
+    """
+    import numpy
+
+    raw_N, right_N, kept_N = (numpy.array(values, dtype=float) for values in (raw_right, right, kept))
+    rng = numpy.random.default_rng(seed)
+    picks_BN = rng.integers(0, len(raw_N), (RESAMPLES, len(raw_N)))
+    count_B = kept_N[picks_BN].sum(axis=1)
+    with numpy.errstate(invalid="ignore", divide="ignore"):
+        of_kept_B = (right_N * kept_N)[picks_BN].sum(axis=1) / count_B
+    diffs = of_kept_B - raw_N[picks_BN].mean(axis=1)
+    diffs = diffs[~numpy.isnan(diffs)]
+    some = bool(kept_N.sum())
+    low, high = numpy.percentile(diffs, [2.5, 97.5]) if some else (None, None)
+    of_kept = float((right_N * kept_N).sum() / kept_N.sum()) if some else None
+    return {
+        "n": len(raw_N),
+        "raw": _share(raw_right),
+        "chosen": _share(right),
+        "kept": _share([one for one, stays in zip(right, kept, strict=True) if stays]),
+        "diff": None if of_kept is None else round(of_kept - float(raw_N.mean()), 4),
+        "low": None if low is None else round(float(low), 4),
+        "high": None if high is None else round(float(high), 4),
+    }
+
+
+def _share(right: Sequence[bool]) -> dict[str, Any]:
+    interval = wilson(sum(right), len(right))
+    value = sum(right) / len(right) if right else None
+    return {"value": value, "low": interval.low, "high": interval.high, "n": len(right)}
