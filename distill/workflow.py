@@ -13,6 +13,7 @@ from distill import views
 from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, SpendConfig
 from distill.console import Bar
 from distill.errors import GateFailed, UsageError
+from distill.jury import find_judge
 from distill.options import fill
 from distill.store import jsonl
 from distill.store.run import STEPS, Run, Step
@@ -30,6 +31,7 @@ from distill.workplace import (
     workplace,
 )
 
+JUDGE_MODES = ("auto", "on", "off")
 Shown = tuple[dict[str, Any], Sequence[Any]]
 """What a command leaves: its summary for --json, and the renderables for a person."""
 
@@ -181,13 +183,17 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
             place.record("compare", config)
             student, base = open_students(place)
             others = find_others(place, config.also)
+            spend = fill(SpendConfig, given)
+            judge = find_judge(place, config, teacher_config, spend, counted)
             summary = with_teacher(
                 place,
                 teacher_config,
-                fill(SpendConfig, given),
+                spend,
                 "compare",
-                lambda teacher, bar: step.compare(place.run, config, teacher, student, base, bar, others),
-                counted=counted,
+                lambda teacher, bar: step.compare(
+                    place.run, config, teacher, student, base, bar, others, judge
+                ),
+                counted=(*counted, "judge"),
             )
         elif not place.run.html.exists():
             from distill.report.html import write_html
@@ -219,12 +225,16 @@ def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) 
             "a dry run is of one step", where="--dry-run", hint="pick a task, then: distill generate --dry-run"
         )
     own = given.get("task") if not brief else None
+    # One flag of two steps: a mode is generate's judge, a model compare's, "off" both.
+    mode = given.get("judge") in (*JUDGE_MODES, None)
+    of_making = {**given, "judge": given.get("judge") if mode else None}
+    of_comparing = {**given, "judge": None if mode else given["judge"]}
     steps: dict[str, Callable[[], Shown]] = {
         "explore": lambda: explore(context, brief, given, counted=STEPS),
         "pick": lambda: pick(context, "" if own else which, own),
-        "generate": lambda: generate(context, given, counted=STEPS),
+        "generate": lambda: generate(context, of_making, counted=STEPS),
         "finetune": lambda: finetune(context, given),
-        "compare": lambda: compare(context, given, counted=STEPS),
+        "compare": lambda: compare(context, of_comparing, counted=STEPS),
     }
     summaries = {}
     for name, step in steps.items():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill.report.plain import visible
+from distill.report.verdicts import lines
 from distill.score.verdict import points
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+WORST = 5
+"""Slices shown; all of them are in report.json."""
 STYLES = {"yes": "bold green", "no": "bold red", "unclear": "bold yellow"}
 
 
@@ -27,6 +30,12 @@ def report(summary: Mapping[str, Any]) -> "Group":
     for split in dict.fromkeys(score["split"] for score in summary["scores"]):
         parts += [scores_table(summary, split), paired_lines(summary, split), blank]
     parts += [systems_table(summary["systems"]), blank]
+    parts += [Text(visible(line)) for line in standing(summary)]
+    if slices := worst(summary):
+        parts += [blank, slices_table(summary, slices)]
+    if judged := summary.get("judged"):
+        parts += [blank, *(Text(visible(line), style=style) for line, style in lines(judged))]
+    parts.append(blank)
     parts += [Text(f"note: {visible(note)}", style="dim") for note in summary["notes"]]
     return Group(*parts, blank, verdict_text(summary))
 
@@ -66,6 +75,53 @@ def paired_lines(summary: Mapping[str, Any], split: str) -> "Text":
     return Text("\n".join(difference(each) for each in summary["paired"] if each["split"] == split))
 
 
+def standing(summary: Mapping[str, Any]) -> list[str]:
+    """What the scores stand between, a line each: chance, the teacher's ceiling, the gap closed, break-even.
+
+    Older reports have none of these.
+    """
+    lines = []
+    if chance := summary.get("chance"):
+        lines.append(f"chance: one answer to every row scores {chance['value']:.1%}")
+    if ceiling := summary.get("ceiling"):
+        share = {**ceiling, "value": ceiling["self_agreement"]}
+        lines.append(
+            f"ceiling: the teacher, asked {ceiling['n']} rows twice, agrees with itself {interval(share)}"
+        )
+    if gap := summary.get("gap_closed"):
+        lines.append(f"gap closed between base and teacher: {interval(gap)}")
+    if economics := summary.get("economics"):
+        lines.append(f"break-even: {economics['why']}")
+    return lines
+
+
+def worst(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The slices to look at first: those that the student loses, the surest loss first."""
+    return [each for each in summary.get("slices", ()) if each["diff"] < 0][:WORST]
+
+
+def slices_table(summary: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> "Table":
+    """Where the student loses most, with p corrected for all slices there are."""
+    from rich.table import Table
+    from rich.text import Text
+
+    title = Text(f"Worst of {len(summary['slices'])} slices", style="italic")
+    table = Table(title=title, title_justify="left", caption=Text(visible(summary["correction"])))
+    for name in ("slice", "rows", "student", "teacher", "points (95%)", "p, corrected"):
+        table.add_column(name, overflow="fold", justify="left" if name == "slice" else "right")
+    for each in slices:
+        bounds = f"{points(each['low'])} to {points(each['high'])}"
+        table.add_row(
+            Text(visible(f"{each['by']}: {each['value']:.40}")),
+            str(each["n"]),
+            f"{each['a']:.1%}",
+            f"{each['b']:.1%}",
+            f"{points(each['diff'])} ({bounds})",
+            f"{each['p_adjusted']:.2g}",
+        )
+    return table
+
+
 def systems_table(systems: Sequence[Mapping[str, Any]]) -> "Table":
     """Model, prompt, latency, throughput and price of each system."""
     from rich.table import Table
@@ -74,13 +130,14 @@ def systems_table(systems: Sequence[Mapping[str, Any]]) -> "Table":
     table = Table(title="What an answer takes", title_justify="left")
     for name in ("", "model", "prompt"):
         table.add_column(name, overflow="fold")
-    for name in ("p50", "p95", "rows/s", "USD per 1000"):
+    for name in ("p50", "p95", "rows/s", "tokens/s", "USD per 1000", "per accepted"):
         table.add_column(name, justify="right")
     for each in systems:
         names = (Text(visible(str(each[key]))) for key in ("who", "model", "prompt"))
         times = (seconds(each["latency_p50_s"]), seconds(each["latency_p95_s"]))
-        rate = "-" if each["rows_per_s"] is None else f"{each['rows_per_s']:.1f}"
-        table.add_row(*names, *times, rate, dollars(each["usd_per_1000"]))
+        rates = (rate(each["rows_per_s"]), rate(each.get("tokens_per_s")))
+        prices = (dollars(each["usd_per_1000"]), dollars(each.get("usd_per_accepted")))
+        table.add_row(*names, *times, *rates, *prices)
     return table
 
 
@@ -96,6 +153,11 @@ def difference(paired: Mapping[str, Any]) -> str:
     return visible(
         f"{paired['a']} - {paired['b']}: {points(paired['diff'])} points of {metric} (95%: {bounds})"
     )
+
+
+def rate(value: float | None) -> str:
+    """So many a second; "-" where none were counted."""
+    return "-" if value is None else f"{value:.1f}"
 
 
 def seconds(value: float | None) -> str:

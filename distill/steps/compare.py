@@ -4,49 +4,48 @@ Refuses rows that the student was trained on, and to answer any row twice: every
 comes, under a key of all that decided it.
 """
 
-import asyncio
-import threading
-import time
-from collections.abc import Callable
-from contextlib import aclosing
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import Any
 
-from distill.ask import answer_request, default_prompt, student_messages
 from distill.config import CompareConfig, GenerateConfig
-from distill.errors import DataError, UsageError
-from distill.report.build import Spent, build
-from distill.score.text import normalised
-from distill.store import jsonl
-from distill.store.answers import Answers, Row, Said
+from distill.errors import CredentialsError, TeacherError
+from distill.held_out import HeldOut, gather_rows
+from distill.judging import Judge, judged, rows_to_judge
+from distill.report.build import build
+from distill.report.html import write_html
+from distill.results import AGAIN, Measured
+from distill.score.paired import detectable_difference
+from distill.store.answers import Answers, Row
 from distill.store.run import Run, digest
-from distill.store.shapes import read_gold
 from distill.store.taskfile import read_task
 from distill.student.protocol import Student
-from distill.teacher.flow import ordered
+from distill.systems import (
+    Other,
+    Teaching,
+    adapter_digest,
+    answer_tokens,
+    ask_student,
+    ask_teacher,
+    failed_checks,
+    in_thread,
+    time_student,
+)
+from distill.teacher.ledger import spent
 from distill.teacher.protocol import Teacher
-from distill.types import Pair, Progress, Split, Task, content_id
+from distill.types import Prediction, Progress, Task
 
-T = TypeVar("T")
-AHEAD = 256
-"""Teacher calls handed over at once; how many are sent at once is the teacher's own limit."""
-TIMED_ROWS = 20
-ROOM_TOKENS = 8
-"""Room beyond the longest trained answer."""
-
-
-class HeldOut(NamedTuple):
-    """The rows to answer, by split, and what was left out of gold and why."""
-
-    splits: dict[str, list[Pair]]
-    gold_left_out: int = 0
-    gold_duplicates: int = 0
+PROMPTED = "prompted base"
+SHORT = ("accepted", "tried", "dropped", "calls", "cost_usd", "splits")
+"""What of generate's receipt stands in the report."""
 
 
 def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
     """What the report depends on, by name."""
-    knobs = {name: value for name, value in asdict(config).items() if name != "gold"}
+    knobs = {name: value for name, value in asdict(config).items() if name not in ("gold", "verify")}
     return {
         **knobs,
         "gold file": digest(config.gold),
@@ -58,198 +57,152 @@ def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
     }
 
 
-def adapter_digest(run: Run) -> str | None:
-    """A fingerprint of the trained weights and their settings, or None where there are none."""
-    files = sorted(path for path in run.adapter.rglob("*") if path.is_file()) if run.adapter.is_dir() else []
-    return content_id([(path.name, digest(path)) for path in files]) if files else None
-
-
 async def compare(
-    run: Run, config: CompareConfig, teacher: Teacher, student: Student, base: Student, progress: Progress
+    run: Run,
+    config: CompareConfig,
+    teacher: Teacher,
+    student: Student,
+    base: Student,
+    progress: Progress,
+    others: Sequence[Other] = (),
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
-    """Let all three answer the held-out rows and write report.json, which is returned.
+    """Let all of them answer the held-out rows and write report.json, which is returned.
 
     Rows already in answers.jsonl are not answered again. Raises DataError where test rows were trained on or
     gold is wrong, UsageError where there are no rows, what the teacher raises; a failed gate raises nothing.
     """
     task = read_task(run.task)
     held_out = gather_rows(run, config, task)
+    foretell(held_out, progress)
     run.begin("compare")
+    run.html.unlink(missing_ok=True)
+    teaching, room = Teaching.of(run, task), answer_tokens(run)
+    told: list[str] = []
     answers = Answers(run.answers, task)
+    ask = partial(
+        ask_student, answers, held_out, progress=progress, room=room, batch_size=config.answer_batch
+    )
+    plain = Other("base", base.model, None, lambda: base)
     try:
-        asked = {
-            "teacher": await ask_teacher(answers, held_out, task, run, teacher, progress),
-            "student": await ask_student("student", answers, held_out, run, config, student, progress),
-            "base": await ask_student("base", answers, held_out, run, config, base, progress),
-        }
-        timed = await in_thread(partial(time_student, student, held_out, answer_tokens(run), progress))
+        asked = {"teacher": await ask_teacher(answers, held_out, teaching, teacher, progress)}
+        if config.ask_twice:
+            asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
+        asked["student"] = await ask(Other("student", student.model, adapter_digest(run), lambda: student))
+        asked["base"] = await ask(plain)
+        if differs(teaching, held_out):
+            asked[PROMPTED] = await ask(plain._replace(who=PROMPTED), shown=teaching.shown)
+        for other in others:
+            asked[other.who] = await ask(other)
+        timed = await in_thread(partial(time_student, student, held_out, room, progress))
         answers.keep_only(asked)
     finally:
         answers.close()
-    models = {"teacher": teacher.model, "student": student.model, "base": base.model}
-    report = build(
-        task,
-        config,
-        {who: answers.of(who, rows) for who, rows in asked.items()},
-        models,
-        Spent({who: answers.spent_s(rows) for who, rows in asked.items() if who != "teacher"}, timed),
-        prompt=default_prompt(task),
+    models = model_names(teacher, student, base, others)
+    predictions = {who: answers.of(who, rows) for who, rows in asked.items()}
+    measured = Measured(
+        models={who: models[who] for who in asked if who != AGAIN},
+        prompts={who: teaching.prompt if who in ("teacher", PROMPTED) else "student" for who in asked},
+        single_s=tuple(timed),
         gold_left_out=held_out.gold_left_out,
         gold_duplicates=held_out.gold_duplicates,
+        test_duplicates=held_out.test_duplicates,
+        upfront_usd=upfront(run, config),
+        data=receipt(run),
+        told=tuple(told),
+        failed_checks=own_rules(run, predictions),
     )
+    verdicts = await judge_answers(task, config, held_out, predictions, judge, teacher, progress)
+    report = build(task, config, predictions, measured) | verdicts
     run.finish("compare", report, made_from(run, config, teacher.identity))
+    # Last, and from what is on disk: a page that cannot be written costs no number.
+    write_html(run, report)
     return report
 
 
-def gather_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut:
-    """The rows to answer, none of which the student was trained on. Raises DataError, UsageError."""
-    trained_on = read_split(run, "train") + read_split(run, "valid")
-    seen = {normalised(pair.input) for pair in trained_on}
-    test = read_split(run, "test")
-    if leaked := [pair.id for pair in test if normalised(pair.input) in seen]:
-        raise DataError(
-            f"{len(leaked)} test rows stand in the training rows too: {', '.join(leaked[:10])}",
-            where=str(run.splits["test"]),
-            hint="a score on them would mean nothing; take them out of train.jsonl and finetune again",
+def model_names(
+    teacher: Teacher, student: Student, base: Student, others: Sequence[Other]
+) -> dict[str, str]:
+    """Who -> the name of its model."""
+    names = {"teacher": teacher.model, "student": student.model, "base": base.model, PROMPTED: base.model}
+    return names | {other.who: other.model for other in others}
+
+
+async def judge_answers(
+    task: Task,
+    config: CompareConfig,
+    held_out: HeldOut,
+    predictions: Mapping[str, Sequence[Prediction]],
+    judge: Judge | None,
+    teacher: Teacher,
+    progress: Progress,
+) -> dict[str, Any]:
+    """The section "judged" of the report, of the verdict's split; nothing without a judge."""
+    if judge is None:
+        return {}
+    split = "gold" if "gold" in held_out.splits else "test"
+    said = {who: [row for row in predictions[who] if row.split == split] for who in ("student", "teacher")}
+    pairs, known = held_out.splits[split], split == "gold"
+    rows = rows_to_judge(pairs, said, held_out.clusters, gold=known, most=config.judge_rows)
+    async with judge(teacher) as opened:
+        found = await judged(opened, task, rows, b_model=teacher.model, seed=config.seed, progress=progress)
+    return {"judged": {"split": split, **found}}
+
+
+def foretell(held_out: HeldOut, progress: Progress) -> None:
+    """Say, before anything is spent, what so many rows can show."""
+    for split, pairs in held_out.splits.items():
+        points = 100 * detectable_difference(len(pairs))
+        progress.say(
+            f"{len(pairs)} {split} rows can show a difference of about {points:.0f} points or more"
+            " (80% power)"
         )
-    splits, left_out, duplicates = {"test": test}, 0, 0
-    if config.gold is not None:
-        examples = [example.input for example in task.examples]
-        examples += [text for label in task.labels for text in label.examples]
-        seen |= {normalised(text) for text in examples}
-        rows = [
-            Pair.make(student_messages(task, row.input), row.output, "gold")
-            for row in read_gold(config.gold, task)
-        ]
-        splits["gold"] = [pair for pair in rows if normalised(pair.input) not in seen]
-        left_out, duplicates = len(rows) - len(splits["gold"]), len(rows) - len({pair.id for pair in rows})
-        if not splits["gold"]:
-            raise DataError(
-                "every gold row was trained on or shown to the teacher as an example",
-                where=str(config.gold),
-                hint="give rows that nobody has seen",
-            )
-    used = {name: rows[: config.max_rows] for name, rows in splits.items() if rows}
-    if not used:
-        raise UsageError(
-            "there are no rows to compare on",
-            where=str(run.splits["test"]),
-            hint="generate with --test-share above 0, or pass --gold FILE",
-        )
-    return HeldOut(used, left_out, duplicates)
 
 
-def read_split(run: Run, name: Split) -> list[Pair]:
-    """The pairs of a split; none where the file is absent."""
-    path = run.splits[name]
-    return [pair for _, pair in jsonl.read(path, Pair)] if path.exists() else []
-
-
-async def ask_teacher(
-    answers: Answers, held_out: HeldOut, task: Task, run: Run, teacher: Teacher, progress: Progress
-) -> list[Row]:
-    """Have the teacher answer, with its best prompt, what it has not answered yet; returns all its rows."""
-    prompt = default_prompt(task)
-    room = run.settings().get("generate", {}).get("max_answer_tokens", GenerateConfig.max_answer_tokens)
-    ask = partial(answer_request, task, prompt, max_tokens=room)
-    rows = [
-        Row(split, pair, content_id("teacher", teacher.identity, split, pair.id, ask(pair.input)))
-        for split, pairs in held_out.splits.items()
-        for pair in pairs
-    ]
-
-    async def answer(row: Row) -> None:
-        completion = await teacher.complete(ask(row.pair.input))
-        said = Said(
-            row.key,
-            completion.text,
-            completion.latency_s,
-            completion.cost_usd,
-            completion.finish_reason,
-        )
-        answers.add("teacher", row, said)
-
-    missing = answers.missing(rows)
-    progress.begin("teacher answers", len(missing))
-    async with aclosing(ordered(missing, answer, AHEAD)) as done:
-        async for _ in done:
-            progress.advance()
-    return rows
-
-
-async def ask_student(
-    who: str,
+async def second_answers(
     answers: Answers,
     held_out: HeldOut,
-    run: Run,
+    teaching: Teaching,
+    teacher: Teacher,
     config: CompareConfig,
-    student: Student,
     progress: Progress,
-) -> list[Row]:
-    """Have a student answer, in batches, what it has not answered yet; returns all its rows."""
-    room, weights = answer_tokens(run), adapter_digest(run) if who == "student" else None
-    rows = [
-        Row(split, pair, content_id(who, student.model, weights, room, split, pair.id, pair.messages))
-        for split, pairs in held_out.splits.items()
-        for pair in pairs
-    ]
-    missing = answers.missing(rows)
-    progress.begin(f"{who} answers", len(missing))
-
-    def work(stop: threading.Event) -> None:
-        conversations, began = [row.pair.messages for row in missing], time.perf_counter()
-        for place, answer in student.answer(
-            conversations, max_new_tokens=room, batch_size=config.answer_batch
-        ):
-            now = time.perf_counter()
-            said = Said(
-                missing[place].key,
-                answer.text,
-                answer.latency_s,
-                finish_reason=answer.finish_reason,
-                spent_s=now - began,
-            )
-            answers.add(who, missing[place], said)
-            progress.advance()
-            began = now
-            if stop.is_set():
-                return
-
-    if missing:
-        await in_thread(work)
-    return rows
-
-
-def time_student(
-    student: Student, held_out: HeldOut, room: int, progress: Progress, stop: threading.Event
-) -> list[float]:
-    """Seconds for each of up to TIMED_ROWS rows, answered one at a time, after one that warms up."""
-    pairs = next(iter(held_out.splits.values()))[:TIMED_ROWS]
-    progress.begin("timing the student, one row at a time", len(pairs))
-    taken: list[float] = []
-    for pair in [pairs[0], *pairs]:
-        began = time.perf_counter()
-        list(student.answer([pair.messages], max_new_tokens=room, batch_size=1))
-        taken.append(time.perf_counter() - began)
-        if stop.is_set():
-            break
-        if len(taken) > 1:
-            progress.advance()
-    return taken[1:]
-
-
-def answer_tokens(run: Run) -> int:
-    """Room for a student's answer: the longest it was trained on, and a little more."""
-    return int((run.summary("finetune") or {}).get("answer_tokens_max", 64)) + ROOM_TOKENS
-
-
-async def in_thread(work: Callable[[threading.Event], T]) -> T:
-    """`work(stop)` in a thread; when this is cancelled, `stop` is set and the thread is waited for."""
-    stop = threading.Event()
-    task = asyncio.ensure_future(asyncio.to_thread(work, stop))
+) -> tuple[list[Row], list[str]]:
+    """(rows the teacher answered a second time, notes). A teacher that is gone is no reason to stop here."""
     try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        stop.set()
-        await asyncio.wait([task])
-        raise
+        rows = await ask_teacher(answers, held_out, teaching, teacher, progress, again=config.ask_twice)
+        return rows, []
+    except (TeacherError, CredentialsError) as error:
+        return [], [f"How far the teacher agrees with itself is unknown: {error.message}."]
+
+
+def differs(teaching: Teaching, held_out: HeldOut) -> bool:
+    """Whether the teacher's prompt is another one than what students are shown."""
+    pairs = (pair for pairs in held_out.splits.values() for pair in pairs)
+    return any(teaching.shown(pair) != tuple(pair.messages) for pair in pairs)
+
+
+def upfront(run: Run, config: CompareConfig) -> dict[str, float | None]:
+    """What the student cost so far, in USD: teacher calls of explore and generate, and its training."""
+    paid = [spent(run.ledger(step))[1] for step in ("explore", "generate")]
+    known = [cost for cost in paid if cost is not None]
+    seconds, hourly = (run.summary("finetune") or {}).get("seconds"), config.hardware_usd_per_hour
+    return {
+        "teacher": math.fsum(known) if len(known) == len(paid) else None,
+        "training": None if seconds is None or hourly is None else seconds * hourly / 3600,
+    }
+
+
+def own_rules(run: Run, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, int]]:
+    """What the rules that generate was given (--check) say of these answers; {} where there are none."""
+    settings = run.settings().get("generate", {})
+    path = Path(settings["check"]) if settings.get("check") else None
+    if path is None or not path.is_file():
+        return {}
+    systems = {who: rows for who, rows in predictions.items() if who != AGAIN}
+    return failed_checks(path, settings.get("check_timeout_s", GenerateConfig.check_timeout_s), systems)
+
+
+def receipt(run: Run) -> dict[str, Any] | None:
+    """Generate's receipt in short; None where there is none."""
+    whole = run.summary("generate")
+    return {name: whole.get(name) for name in SHORT} if whole else None

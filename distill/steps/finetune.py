@@ -4,160 +4,242 @@ Refuses to start on pairs that teach nothing, and to train before it has shown w
 """
 
 import shutil
+import statistics
 import time
 from collections.abc import Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill.config import FinetuneConfig
-from distill.errors import DataError, UsageError
 from distill.store import jsonl
 from distill.store.run import Run, digest
+from distill.student.choosing import train_kind
+from distill.student.data import prepare, training_pairs, trains_reasons, with_reasons
+from distill.student.documents import texts_digest
 from distill.types import Pair, Progress
 
 if TYPE_CHECKING:
     from distill.student.chat import Chat
     from distill.student.encode import Row
-    from distill.student.loop import Trained
+    from distill.student.loop import Learner
+    from distill.student.lora import LoraShape
+    from distill.student.recipe import Recipe
+    from distill.student.session import Trained
+    from distill.weights import Weights
 
 SHOWN = 2  # rows of the mask shown on the terminal
 
 
 def made_from(run: Run, config: FinetuneConfig) -> dict[str, Any]:
     """What the student depends on: each knob, and a digest of each file of pairs. For `run.changed`."""
+    if config.stage == "pt":
+        return {**asdict(config), "texts_digest": texts_digest(config.texts)}
     files = {f"{name}.jsonl": digest(run.splits[name]) for name in ("train", "valid")}
-    return {**asdict(config), **files}
+    reasons = {"rationale": True} if trains_reasons(run) else {}
+    return {**asdict(config), **files, **reasons}
 
 
 def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, Any]:
     """Train, write the adapter and return the summary, which is also metrics.json.
 
     Raises UsageError or DataError where the pairs or the student are unfit, DeviceError where the device
-    is absent or too small, DistillError where a loss is not finite.
+    is absent or too small, DistillError where a loss is not finite, Interrupted on Ctrl-C or SIGTERM: a
+    checkpoint is written, and the next run with the same pairs and settings goes on from it.
     """
     source = made_from(run, config)
-    train, valid = read_pairs(run.splits["train"]), []
-    if run.splits["valid"].exists():
-        valid = read_pairs(run.splits["valid"], may_be_empty=True)
-    summary = train_student(run, config, progress, train, valid)
+    if config.stage == "pt":
+        summary = train_student(run, config, progress, (), ())
+    else:
+        summary = train_kind(run, config, progress, training_pairs(run), train_student, fit, finetune)
     run.finish("finetune", summary, source)
+    run.checkpoint.unlink(missing_ok=True)
     return summary
-
-
-def read_pairs(path: Path, *, may_be_empty: bool = False) -> list[Pair]:
-    """The pairs in `path`. Raises UsageError where there are fewer than two, DataError on an empty answer."""
-    pairs = []
-    for number, pair in jsonl.read(path, Pair, hint="run: distill generate"):
-        if not pair.messages or not pair.answer.strip():
-            what = "answer is empty" if pair.messages else "conversation is empty"
-            raise DataError(f"the {what}", where=f"{path}:{number}", hint="drop this row")
-        pairs.append(pair)
-    if len(pairs) < 2 and not may_be_empty:
-        count = "one pair" if pairs else "no pairs"
-        raise UsageError(f"{count} to train on", where=str(path), hint="run: distill generate --n 1000")
-    return pairs
 
 
 def train_student(
     run: Run, config: FinetuneConfig, progress: Progress, train: Sequence[Pair], valid: Sequence[Pair]
 ) -> dict[str, Any]:
     """Open the student, encode, train and save; the summary."""
-    from distill.student import causal, lora
-    from distill.student.chat import open_chat
+    from distill.student import causal, guard, lora
     from distill.student.device import pick
-    from distill.student.encode import encode
     from distill.student.forward import choose_attention, open_net
+    from distill.student.gguf import read_once
+    from distill.student.lines import choose_packing
     from distill.student.loop import Learner
+    from distill.student.recipe import derive
     from distill.weights import student_weights
 
     weights, device = student_weights(config.student), pick(config.device, config.dtype)
     progress.begin(f"open {weights.label}", None)
     progress.say(device.line)
-    model, tokenizer = causal.load(weights, device)
-    chat = open_chat(tokenizer)
-    limit = min(config.max_length_tokens or causal.context_tokens(model), causal.context_tokens(model))
-    rows, held_out = encode(chat, train, limit), encode(chat, valid, limit)
-    run.begin("finetune")  # not before: a student that cannot be loaded leaves the one there was
+    with read_once() if weights.gguf_file else nullcontext():
+        guard.check_memory(weights, device, derive(config, len(train), 1).lora, progress.say)
+        model, tokenizer = causal.load(weights, device, method=config.method)
+    shape = model.config.get_text_config()
+    data = prepare(config, tokenizer, shape, with_reasons(run, train), with_reasons(run, valid))
+    for text in data.said:
+        progress.say(text)
+    chat, rows, held_out = data.chat, data.train.passed(), data.valid.passed()
+    recipe = derive(config, len(rows), shape.hidden_size)
+    source = {**made_from(run, config), "weights": lora.fingerprint(model)}
+    wrapped = lora.attach(model, recipe.lora, config.seed)
+    run.begin("finetune")  # not before: a student that cannot be trained leaves the one there was
     show_mask(run, chat, [*rows, *held_out], progress)
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
-    shape = lora.LoraShape(config.lora_rank, config.lora_alpha, config.lora_dropout)
-    wrapped = lora.attach(model, shape, config.seed)
     with device.autocast():
-        net = open_net(model)
-    learner = Learner(net, lora.trainable(wrapped), chat.pad, device)
-    trained, seconds = run_loop(run, config, progress, learner, rows, held_out)
-    write_adapter(run.adapter, wrapped, weights.label)
-    return {
+        net = choose_packing(open_net(model), device, config.packing, progress.say)
+    learner = Learner(net, lora.trainable(wrapped), chat.pad, device, wrapped)
+    trained, measured = fit(run, recipe, progress, learner, (rows, held_out), source)
+    summary = {
         "base": weights.label,
         "device": device.line,
+        "method": config.method,
+        "derived": list(recipe.reasons),
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
-        "seconds": seconds,
+        **measured,
         **counts(rows, held_out),
         **results(trained),
     }
+    write_student(run, wrapped, chat, recipe.lora, weights, summary)
+    return summary
 
 
 def show_mask(run: Run, chat: "Chat", rows: Sequence["Row"], progress: Progress) -> None:
     """Write every row with its trained tokens marked, and say the first few."""
-    from distill.student.encode import mask_text
+    from distill.student.mask import mask_text
 
     jsonl.replace_bytes(run.mask, (text.encode() + b"\n" for text in mask_text(chat, rows)))
     progress.say(f"only what is between ⟦ and ⟧ is trained (all {len(rows)} rows: {run.mask})")
     for text in mask_text(chat, rows[:SHOWN]):
-        progress.say(text)
+        progress.marked(text)
 
 
-def run_loop(
+class Metrics:
+    """metrics.jsonl as it grows, a line a step, and the bar beside it."""
+
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.records: list[dict[str, Any]] = []
+        self._path, self._progress, self._file = path, progress, jsonl.Appender(path)
+
+    def begin(self, steps: int, done: int) -> None:
+        """Of what is there, keep what the `done` steps of a checkpoint left."""
+        self._file.close()
+        found = (record for _, record in jsonl.read(self._path, dict[str, Any]))
+        self.records = [record for record in found if record["step"] <= done]
+        jsonl.replace(self._path, self.records)
+        self._file = jsonl.Appender(self._path)
+        self._progress.begin("train", steps)
+        self._progress.advance(done, "from the checkpoint")
+
+    def add(self, record: dict[str, Any]) -> None:
+        """One more step."""
+        self._file.append(record)
+        self.records.append(record)
+        self._progress.advance(1, note(record))
+
+    def close(self) -> None:
+        """Sync to the disk."""
+        self._file.close()
+
+
+def fit(
     run: Run,
-    config: FinetuneConfig,
+    recipe: "Recipe",
     progress: Progress,
-    learner: Any,
-    rows: Sequence["Row"],
-    valid: Sequence["Row"],
-) -> tuple["Trained", float]:
-    """Train, with a line in metrics.jsonl for each step as it comes; the outcome and the seconds it took."""
-    from distill.student import causal, curve, loop
+    learner: "Learner",
+    split: tuple[Sequence["Row"], Sequence["Row"]],
+    source: dict[str, Any],
+) -> tuple["Trained", dict[str, Any]]:
+    """Train, from the checkpoint of an interrupted run where one was made from `source`.
 
+    What it came to, and what was measured on the way. Raises Interrupted on Ctrl-C, with a checkpoint.
+    """
+    from distill.student import causal, curve, guard, speed
+    from distill.student import fit as engine
+    from distill.student.session import Session, Watch
+
+    rows, valid = split
+    for reason in recipe.reasons:
+        progress.say(f"derived: {reason}")
     if not valid:
         progress.say("no validation pairs: the last weights are kept, not the best")
-    progress.begin("train", loop.plan(config, len(rows)).steps)
-    run.metrics.unlink(missing_ok=True)
-    records: list[loop.Record] = []
-    began = time.perf_counter()
-    with jsonl.Appender(run.metrics) as file, causal.memory("lower --batch-size, or a smaller --student"):
-
-        def on_record(record: loop.Record) -> None:
-            file.append(record)
-            records.append(record)
-            progress.advance(1, note(record))
-
-        trained = loop.train(learner, rows, valid, config, on_record)
-    seconds = time.perf_counter() - began
-    curve.draw(records, run.loss_plot, f"{run.name}: {config.student}")
-    return trained, seconds
-
-
-def note(record: Any) -> str:
-    """What the bar says beside its count."""
-    text = f"loss {record['loss']:.3f}, {record['tokens_per_s']:,.0f} tok/s"
-    return text if record["valid_loss"] is None else f"{text}, valid {record['valid_loss']:.3f}"
+    passes = guard.passes_for(learner, rows, recipe.config.micro_batch, progress.say)
+    flops, peak = speed.flops_of(learner.net), matmul_peak(run, learner)
+    began, metrics = time.perf_counter(), Metrics(run.metrics, progress)
+    with (
+        closing(metrics),
+        causal.memory("lower --batch-size, or a smaller --student"),
+        guard.stoppable(progress.say) as stopped,
+    ):
+        watch = Watch(metrics.add, progress.say, stopped, run.checkpoint, source, run.reports, flops, peak)
+        session = Session(learner, rows, valid, recipe, watch, passes)
+        metrics.begin(session.plan.steps, session.state.step)
+        engine.run(session)
+    curve.draw(metrics.records, run.loss_plot, f"{run.name}: {recipe.config.student}")
+    return session.finish(), measurements(metrics.records, peak, time.perf_counter() - began)
 
 
-def write_adapter(folder: Path, wrapped: Any, base: str) -> None:
-    """Save beside, then rename: the folder is the old adapter or the new one, never half of one."""
-    from distill.student import lora
+def matmul_peak(run: Run, learner: "Learner") -> float:
+    """FLOP/s this machine's matrix products reach, measured once a run and device."""
+    from distill.student import speed
 
+    known = run.settings().get("matmul_peak", {})
+    line = learner.device.line
+    if line not in known:
+        known = {**known, line: speed.matmul_peak(learner.device)}
+        run.record("matmul_peak", known)
+    return float(known[line])
+
+
+def measurements(records: Sequence[dict[str, Any]], peak: float, seconds: float) -> dict[str, Any]:
+    """Seconds of this session, with validation; the median step's share of the machine's peak; memory."""
+    shares = [record["mfu"] for record in records if record["mfu"] is not None]
+    return {
+        "seconds": seconds,
+        "mfu": statistics.median(shares) if shares else None,
+        "matmul_peak_flops": peak,
+        "memory_bytes": max((record["memory_bytes"] for record in records), default=0),
+    }
+
+
+def note(record: dict[str, Any]) -> str:
+    """What the bar says beside its count and the time left."""
+    parts = [f"loss {record['loss']:.3f}", f"{record['tokens_per_s']:,.0f} tok/s"]
+    if record["mfu"] is not None:
+        parts.append(f"MFU {record['mfu']:.0%}")
+    parts.append(f"{record['memory_bytes'] / 2**30:.1f} GB")
+    if record["valid_loss"] is not None:
+        parts.append(f"valid {record['valid_loss']:.3f}, {record['valid_exact']:.0%} exact")
+    return ", ".join(parts)
+
+
+def write_student(
+    run: Run, model: Any, chat: "Chat", shape: "LoraShape", weights: "Weights", summary: dict[str, Any]
+) -> None:
+    """Save beside, with its card, then rename: the folder is the old student or the new, never half."""
+    from distill.student import card, lora
+    from distill.student.chat import save_style
+
+    folder = run.adapter
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    lora.save(wrapped, beside, base)
+    if shape.method == "full":
+        lora.save_whole(model, chat.tokenizer, beside, weights.label)
+    else:
+        lora.save(model, beside, weights.label, shape)
+    save_style(chat, beside)
+    receipt, teacher = run.summary("generate"), run.settings().get("teacher", {}).get("teacher")
+    text = card.model_card(summary, card.licence_of(weights), receipt, teacher)
+    jsonl.replace_bytes(beside / "README.md", [text.encode()])
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
 
 
 def counts(rows: Sequence["Row"], valid: Sequence["Row"]) -> dict[str, Any]:
     """How much there was to train on, and how long answers are: what `compare` gives the student room for."""
-    lengths = sorted(end - start for row in [*rows, *valid] for start, end in row.spans)
+    lengths = sorted(length for row in [*rows, *valid] for length in row.answer_tokens) or [0]
     return {
         "rows": {"train": len(rows), "valid": len(valid)},
         "target_tokens": sum(row.target_tokens for row in rows),
@@ -173,6 +255,8 @@ def results(trained: "Trained") -> dict[str, Any]:
         "steps": trained.steps,
         "best_step": trained.best_step,
         "best_valid_loss": trained.best_valid_loss,
+        "best_valid_exact": trained.best_valid_exact,
+        "perplexity": trained.perplexity,
         "first_loss": trained.first_loss,
         "last_loss": trained.last_loss,
         "tokens": trained.tokens,

@@ -18,13 +18,15 @@ from distill.errors import RunLocked, UsageError
 from distill.store import jsonl
 from distill.types import Split
 
-Step = Literal["explore", "generate", "finetune", "compare"]
+Step = Literal["explore", "generate", "finetune", "compare", "judge"]
+"""What pays for calls of its own. The judge of compare is no step, but has a folder in that of compare."""
 STEPS: tuple[Step, ...] = ("explore", "generate", "finetune", "compare")
 FOLDERS: dict[Step, str] = {
     "explore": "1-explore",
     "generate": "2-generate",
     "finetune": "3-finetune",
     "compare": "4-compare",
+    "judge": "4-compare/judge",
 }
 SUMMARIES: dict[Step, str] = {
     "explore": "summary.json",

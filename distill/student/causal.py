@@ -3,23 +3,25 @@
 Refuses pickled weights and code that comes with a model.
 """
 
-import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import torch
 
 from distill.errors import DataError, DeviceError, UsageError
 from distill.student import decode, lora
 from distill.student.batches import sorted_batches
-from distill.student.chat import Chat, open_chat
+from distill.student.chat import Chat, open_chat, style_of
 from distill.student.device import Device
 from distill.student.forward import Net, choose_attention, open_net
 from distill.student.gguf import read_once
+from distill.student.guard import is_out_of_memory
 from distill.student.protocol import Answer
 from distill.types import Message
 
@@ -27,38 +29,62 @@ if TYPE_CHECKING:
     from distill.weights import Weights
 
 
-def load(weights: "Weights", device: Device) -> tuple[Any, Any]:
+def load(weights: "Weights", device: Device, *, method: lora.Method = "lora") -> tuple[Any, Any]:
     """(model, tokenizer) on `device`, frozen, in evaluation mode.
 
     In bfloat16, matrices are stored so (autocast would cast them anew at every use) while vectors and the
-    stream between layers stay float32. Raises UsageError where there are no safe weights, DeviceError
-    where they do not fit.
+    stream between layers stay float32, as do matrices that method full will train; qlora stores 4 bits.
+    Raises UsageError where there are no safe weights, DeviceError where they do not fit.
     """
     import transformers
 
     check_folder(Path(weights.folder_or_id), weights.gguf_file)
-    source: dict[str, Any] = {"gguf_file": weights.gguf_file} if weights.gguf_file else {}
+    stored = replace(device, dtype="float32") if method == "full" else device
+    packing = {"quantization_config": four_bits(device, weights)} if method == "qlora" else {}
     once = read_once() if weights.gguf_file else nullcontext()
-    with silent(), once, memory("choose a smaller --student"):
-        try:
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                weights.folder_or_id, trust_remote_code=False, **source
-            )
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                weights.folder_or_id,
-                dtype=getattr(torch, device.dtype),
-                trust_remote_code=False,
-                use_safetensors=True,
-                attn_implementation="sdpa",
-                **source,
-            )
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise UsageError(
-                f"the student cannot be loaded: {first_line(error)}",
-                where=f"--student {weights.label}",
-                hint="give a Hub id, a folder with config.json and *.safetensors, a .gguf file, or 'local'",
-            ) from None
-        return prepare(forget_quantizer(model), device), tokenizer
+    with silent(), once, memory("choose a smaller --student"), loading(weights):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(weights.folder_or_id, **source(weights))
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            weights.folder_or_id,
+            dtype=getattr(torch, stored.dtype),
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            **source(weights),
+            **packing,
+        )
+        if packing:
+            return packed(model), tokenizer
+        return prepare(forget_quantizer(model), stored), tokenizer
+
+
+def load_tokenizer(weights: "Weights") -> tuple[Any, Any]:
+    """(tokenizer, model config), no weights read. Raises UsageError where there are none."""
+    import transformers
+
+    once = read_once() if weights.gguf_file else nullcontext()
+    with silent(), once, loading(weights):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(weights.folder_or_id, **source(weights))
+        config = transformers.AutoConfig.from_pretrained(weights.folder_or_id, **source(weights))
+        return tokenizer, config.get_text_config()
+
+
+def source(weights: "Weights") -> dict[str, Any]:
+    """What every loader of transformers is told: no code that comes with a model."""
+    gguf = {"gguf_file": weights.gguf_file} if weights.gguf_file else {}
+    return {"trust_remote_code": False, **gguf}
+
+
+@contextmanager
+def loading(weights: "Weights") -> Iterator[None]:
+    """Turn what transformers raises on a model it cannot load into UsageError."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise UsageError(
+            f"the student cannot be loaded: {first_line(error)}",
+            where=f"--student {weights.label}",
+            hint="give a Hub id, a folder with config.json and *.safetensors, a .gguf file, or 'local'",
+        ) from None
 
 
 def prepare(model: Any, device: Device) -> Any:
@@ -70,6 +96,32 @@ def prepare(model: Any, device: Device) -> Any:
             parameter.data = parameter.data.to(torch.float32 if parameter.dim() < 2 else torch.bfloat16)
         model.get_input_embeddings().register_forward_hook(as_float32)
     return model.to(device.name)
+
+
+def four_bits(device: Device, weights: "Weights") -> Any:
+    """NF4 with double quantization (Dettmers et al. 2023). Raises UsageError, DeviceError where it fails."""
+    import transformers
+
+    where = "--method qlora"
+    if device.name != "cuda":
+        raise DeviceError("4-bit weights need a CUDA device", where=where, hint="use --method lora")
+    if weights.gguf_file:
+        raise UsageError("a GGUF file is packed already", where=where, hint="use --method lora")
+    if find_spec("bitsandbytes") is None:
+        raise UsageError("bitsandbytes is not installed", where=where, hint="pip install bitsandbytes")
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, device.dtype),
+    )
+
+
+def packed(model: Any) -> Any:
+    """A 4-bit `model` frozen, in evaluation mode, what is not packed in float32."""
+    import peft
+
+    return peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False).eval()
 
 
 def as_float32(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
@@ -114,10 +166,13 @@ class CausalStudent:
     device: Device
     peft_model: Any | None = None
     adapter: bool = True
+    trained_from: "Weights | None" = None
 
     def base(self) -> "CausalStudent":
-        """The same weights with the adapter switched off."""
-        return replace(self, adapter=False)
+        """The same weights with the adapter switched off; those it was trained from, where all were."""
+        if self.trained_from is not None:
+            return open_student(self.trained_from, self.device)
+        return replace(self, adapter=False, chat=replace(self.chat, drops_system=False))
 
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
@@ -166,10 +221,20 @@ class CausalStudent:
             yield
 
 
-def open_student(weights: "Weights", device: Device, adapter: Path | None = None) -> CausalStudent:
-    """The student behind `weights`, with the adapter in that folder on it. Raises UsageError, DeviceError."""
-    model, tokenizer = load(weights, device)
-    chat = open_chat(tokenizer)
+def open_student(
+    weights: "Weights", device: Device, adapter: Path | None = None, style: dict[str, bool] | None = None
+) -> CausalStudent:
+    """The student behind `weights`, with what was trained in that folder on it, or in its place.
+
+    `style`: how it is asked, as `open_chat` is told; default as that folder says.
+    Raises UsageError, DeviceError.
+    """
+    card = lora.read_card(adapter) if adapter else None
+    if adapter and card and card.method == "full":
+        whole = msgspec.structs.replace(weights, folder_or_id=str(adapter), gguf_file=None)
+        return replace(open_student(whole, device, style=style_of(adapter)), trained_from=weights)
+    model, tokenizer = load(weights, device, method=card.method if card else "lora")
+    chat = open_chat(tokenizer, **(style or style_of(adapter)))
     wrapped = lora.load(model, adapter, weights.label) if adapter else None
     with device.autocast():
         net = open_net(model)
@@ -178,8 +243,12 @@ def open_student(weights: "Weights", device: Device, adapter: Path | None = None
 
 def context_tokens(model: Any) -> int:
     """The longest row the model can take."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(limit or 1 << 20)
+    return context_of(model.config.get_text_config())
+
+
+def context_of(config: Any) -> int:
+    """The same from the config of its text part."""
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 20)
 
 
 @contextmanager
@@ -187,10 +256,8 @@ def memory(hint: str) -> Iterator[None]:
     """Turn running out of memory, on a GPU or off it, into DeviceError."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # A plain RuntimeError is how torch's CPU allocator says it, and anything else too.
-        is_memory = not isinstance(error, RuntimeError) or isinstance(error, torch.OutOfMemoryError)
-        if not (is_memory or re.search("out of memory|not enough memory", str(error))):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise DeviceError(f"out of memory: {first_line(error)}", hint=hint) from None
 

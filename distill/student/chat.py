@@ -5,11 +5,15 @@ Refuses to render text and tokenize it again, and to look for markers in it: ids
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from distill.errors import DataError, UsageError
+from distill.store import jsonl
+from distill.store.run import read_json
 from distill.types import Message
 
+STYLE = "distill_chat.json"
 # For a tokenizer that ships no template. The blank before the answer is outside the prompt, so that
 # byte-pair and sentencepiece tokenizers alike make the answer's first token of it.
 PLAIN_TEMPLATE = (
@@ -26,7 +30,9 @@ class Chat:
 
     `closing` are the ids that close an assistant's turn, from the end-of-turn token `stop` on. `pad` fills
     batches and is never `stop`. `folds_system` says that the template takes no system turn, so that one is
-    put before the first user's.
+    put before the first user's; `drops_system` leaves it out. `rides` (efficient EOS, after LLaMA-Factory):
+    the template has no end-of-turn token, `stop` is the end-of-text token and `closing` what is written
+    after an answer; the stop is learned as what follows the answer without standing there.
     """
 
     tokenizer: Any
@@ -34,6 +40,8 @@ class Chat:
     stop: int
     pad: int
     folds_system: bool = False
+    drops_system: bool = False
+    rides: bool = False
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids of `messages` up to where the assistant's answer starts."""
@@ -47,16 +55,28 @@ class Chat:
         """What `ids` read, special tokens included."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
+    def answer_end(self, ids: Sequence[int]) -> int:
+        """Where the last turn of `ids` ends, its end-of-turn token included where the template has one."""
+        if not self.rides:
+            return len(ids) - len(self.closing) + 1
+        follows = self.closing and tuple(ids[-len(self.closing) :]) == self.closing
+        return len(ids) - len(self.closing) if follows else len(ids)
+
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, str]]:
         turns = [{"role": message.role, "content": message.content} for message in messages]
+        if self.drops_system and len(turns) > 1 and turns[0]["role"] == "system":
+            return turns[1:]
         if self.folds_system and len(turns) > 1 and turns[0]["role"] == "system":
             first = {"role": turns[1]["role"], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
             return [first, *turns[2:]]
         return turns
 
 
-def open_chat(tokenizer: Any) -> Chat:
-    """What `tokenizer`'s template means, found by asking it. Raises UsageError where turns have no end."""
+def open_chat(tokenizer: Any, *, drops_system: bool = False, efficient_eos: bool = False) -> Chat:
+    """What `tokenizer`'s template means, found by asking it. Raises UsageError where turns have no end.
+
+    `efficient_eos`: the end-of-text token ends answers where the template has nothing that does.
+    """
     if not tokenizer.chat_template:
         if tokenizer.eos_token is None:
             raise UsageError(
@@ -75,15 +95,45 @@ def open_chat(tokenizer: Any) -> Chat:
         template_ids(tokenizer, [user, {"role": "assistant", "content": answer}], is_prompt=False)
         for answer in ("yes", "no 7")
     ]
-    closing = from_first_special(common_suffix(*endings), special_ids(tokenizer))
+    suffix = common_suffix(*endings)
+    closing = from_first_special(suffix, special_ids(tokenizer))
+    if efficient_eos:
+        stop = riding_stop(tokenizer, closing)
+        return Chat(tokenizer, suffix, stop, pad_id(tokenizer, stop), folds_system, drops_system, rides=True)
     if not closing:
         raise UsageError(
             "the student's chat template ends the assistant's turn with no special token,"
             " so it could never learn to stop",
             where="--student",
-            hint="choose an instruction-tuned model",
+            hint="choose an instruction-tuned model, or: --efficient-eos",
         )
-    return Chat(tokenizer, closing, closing[0], pad_id(tokenizer, closing[0]), folds_system)
+    return Chat(tokenizer, closing, closing[0], pad_id(tokenizer, closing[0]), folds_system, drops_system)
+
+
+def save_style(chat: Chat, folder: Path) -> None:
+    """Write beside a trained student how it has to be asked, where that is not by its template alone."""
+    style = {"drops_system": chat.drops_system, "efficient_eos": chat.rides}
+    if any(style.values()):
+        jsonl.replace_json(folder / STYLE, style)
+
+
+def style_of(folder: Path | None) -> dict[str, bool]:
+    """What `open_chat` has to be told of the student in `folder`."""
+    path = folder / STYLE if folder else None
+    return read_json(path) if path and path.is_file() else {}
+
+
+def riding_stop(tokenizer: Any, closing: Sequence[int]) -> int:
+    """The end-of-text token. Raises UsageError where there is none, or the template ends turns by itself."""
+    if closing:
+        raise UsageError(
+            f"the student's chat template ends turns itself, with {tokenizer.decode(closing[:1])!r}",
+            where="--efficient-eos",
+            hint="leave the flag out: it is for templates without an end-of-turn token",
+        )
+    if tokenizer.eos_token_id is None:
+        raise UsageError("the student's tokenizer has no end-of-text token", where="--efficient-eos")
+    return int(tokenizer.eos_token_id)
 
 
 def template_ids(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, is_prompt: bool) -> list[int]:
@@ -127,7 +177,7 @@ def from_first_special(ids: Sequence[int], special: set[int]) -> tuple[int, ...]
 
 
 def pad_id(tokenizer: Any, stop: int) -> int:
-    """An id to pad with that ends nothing; where there is none, 0, which masks and labels hide as well."""
+    """An id to pad with that ends nothing: any will do, as masks and labels hide it."""
     ends = {stop, tokenizer.eos_token_id}
-    choices = (tokenizer.pad_token_id, tokenizer.unk_token_id)
-    return next((number for number in choices if number is not None and number not in ends), 0)
+    choices = (tokenizer.pad_token_id, tokenizer.unk_token_id, *range(len(ends) + 1))
+    return int(next(number for number in choices if number is not None and number not in ends))

@@ -1,101 +1,237 @@
 """Pairs to token ids and which of them are trained: answers and their end-of-turn tokens, nothing else.
 
 Refuses, over all rows and naming them: a row without a target, a prompt that does not begin the
-conversation, a target that does not read as the answer, a second BOS, a row too long (nothing is ever cut).
+conversation, a target that does not read as the answer, a second BOS, a row too long (no answer is ever cut).
 """
 
-import re
 import unicodedata
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from distill.errors import DataError
 from distill.student.chat import Chat
+from distill.student.trimming import trimmed
 from distill.types import Message, Pair
 
+TrainOn = Literal["answers", "last-answer", "all"]
+OnLong = Literal["refuse", "drop", "trim-prompt"]
+
 IGNORED = -100  # the label torch's cross-entropy skips
-# Controls but line breaks and tabs (ANSI escapes among them), then what reverses the reading direction.
-UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+NAMED = 5  # ids an error names, of all it counts
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A conversation's ids. Each span (start, end) is one target: an answer with its end-of-turn token."""
+    """A conversation's ids. Each span (start, end) is one target: an answer with its end-of-turn token.
+
+    `stop`: with efficient EOS the end of a turn is no id of the row but the label right after each span.
+    `starts`: where the rows begin that were joined to this one, which must not see each other.
+    `answer_tokens`: the length of each answer with its end of turn, trained or not.
+    """
 
     id: str
     ids: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
+    stop: int | None = None
+    starts: tuple[int, ...] = (0,)
+    answer_tokens: tuple[int, ...] = ()
 
     @property
     def labels(self) -> list[int]:
-        """The id at each trained position, IGNORED elsewhere; as long as `ids`."""
+        """The id to be learned at each trained position, IGNORED elsewhere; as long as `ids`."""
         labels = [IGNORED] * len(self.ids)
         for start, end in self.spans:
             labels[start:end] = self.ids[start:end]
+            if self.stop is not None:
+                labels[end] = self.stop
         return labels
 
     @property
     def target_tokens(self) -> int:
         """How many positions are trained."""
-        return sum(end - start for start, end in self.spans)
+        stops = 0 if self.stop is None else len(self.spans)
+        return stops + sum(end - start for start, end in self.spans)
 
 
-def encode(chat: Chat, pairs: Sequence[Pair], max_length_tokens: int) -> list[Row]:
-    """One checked row per pair, in order. Raises DataError naming the row at fault."""
-    rows = []
+class Unfit(DataError):
+    """A row that cannot be trained; `check` is the one of CHECKS that it fails."""
+
+    def __init__(self, check: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.check = check
+
+
+@dataclass(frozen=True)
+class Examined:
+    """All rows encoded, and what is wrong with which. `faults` are (row id, error).
+
+    `lengths` are those of all rows before any was dropped or trimmed; `split` is how many pairs became a
+    row of each answer, because the template rewrites earlier turns.
+    """
+
+    limit: int
+    rows: list[Row] = field(default_factory=list)
+    faults: list[tuple[str, Unfit]] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
+    trimmed: list[str] = field(default_factory=list)
+    split: list[str] = field(default_factory=list)
+
+    def passed(self) -> list[Row]:
+        """The rows. Raises DataError, with the count and ids of the rows at fault."""
+        if not self.faults:
+            if self.dropped and not self.rows:
+                raise DataError(f"every row is longer than {self.limit} tokens", where="--on-long drop")
+            return self.rows
+        name, first = next(((n, e) for n, e in self.faults if e.check != "length"), self.faults[0])
+        same = [name for name, error in self.faults if error.check == first.check]
+        if first.check == "length":
+            message = f"{len(same)} of {len(self.lengths)} rows are longer than {self.limit} tokens"
+            message += f" (longest {max(self.lengths)}), {first.message}: {named(same)}"
+            raise DataError(message, where="--max-length-tokens", hint=first.hint)
+        more = f" (and {len(same) - 1} more rows: {named(same[1:])})" if same[1:] else ""
+        raise DataError(f"{first.message}{more}", where=f"row {name}", hint=first.hint)
+
+    def check_vocabulary(self, vocabulary: int | None) -> None:
+        """Add a fault for each row with a token that has no embedding."""
+        for row in self.rows:
+            try:
+                check_vocabulary([row], vocabulary)
+            except Unfit as error:
+                self.faults.append((row.id, error))
+
+    def sentences(self) -> list[str]:
+        """What was done to rows, to be said: nothing is dropped or trimmed in silence."""
+        total = len(self.lengths)
+        told = (
+            (self.dropped, f"rows are longer than {self.limit} tokens and were dropped"),
+            (self.trimmed, f"rows were longer than {self.limit} tokens: their prompts were trimmed"),
+            (self.split, "conversations became a row of each answer: the template rewrites earlier turns"),
+        )
+        return [f"{len(ids)} of {total} {what} ({named(ids)})" for ids, what in told if ids]
+
+
+def encode(
+    chat: Chat,
+    pairs: Sequence[Pair],
+    max_length_tokens: int,
+    *,
+    train_on: TrainOn = "answers",
+    on_long: OnLong = "refuse",
+) -> list[Row]:
+    """Checked rows of `pairs`, in order. Raises DataError naming the rows at fault."""
+    return examine(chat, pairs, max_length_tokens, train_on=train_on, on_long=on_long).passed()
+
+
+def examine(
+    chat: Chat,
+    pairs: Sequence[Pair],
+    limit: int,
+    *,
+    train_on: TrainOn = "answers",
+    on_long: OnLong = "refuse",
+    vocabulary: int | None = None,
+) -> Examined:
+    """Every pair encoded and checked. `vocabulary`: how many embeddings the model has."""
+    found = Examined(limit)
     for pair in pairs:
         try:
-            rows.append(encode_pair(chat, pair))
-        except DataError as error:
-            raise DataError(error.message, where=f"row {pair.id}", hint=error.hint) from None
-    check_lengths(rows, max_length_tokens)
-    return rows
+            rows = encode_pair(chat, pair, train_on)
+            check_vocabulary(rows, vocabulary)
+            found.lengths.append(longest := max(len(row.ids) for row in rows))
+            if longest > limit:
+                rows = shortened(chat, pair, train_on, on_long, found)
+        except Unfit as error:
+            found.faults.append((pair.id, error))
+            continue
+        if len(rows) > 1:
+            found.split.append(pair.id)
+        found.rows.extend(rows)
+    return found
 
 
-def encode_pair(chat: Chat, pair: Pair) -> Row:
-    """`pair` as ids, every assistant turn of it a target. Raises DataError."""
-    conversation = (*pair.messages, Message("assistant", pair.answer))
-    ids = tuple(chat.whole(conversation))
-    spans = []
-    for index, message in enumerate(conversation):
-        if message.role == "assistant":
-            start, turn = turn_ids(chat, conversation[: index + 1])
-            if ids[: len(turn)] != turn:
-                raise DataError(
-                    "the chat template changes earlier turns once later ones follow",
-                    hint="make one row of each answer",
-                )
-            check_target(chat, turn[start:], message.content)
-            spans.append((start, len(turn)))
-    bos = chat.tokenizer.bos_token_id
-    if bos is not None and ids[:2] == (bos, bos):
-        raise DataError("starts with two BOS tokens", hint="the chat template adds one too many")
-    return Row(pair.id, ids, tuple(spans))
+def shortened(chat: Chat, pair: Pair, train_on: TrainOn, on_long: OnLong, found: Examined) -> list[Row]:
+    """The rows of a pair that is too long, by `on_long`. Raises Unfit where it is to be refused."""
+    if on_long == "drop":
+        found.dropped.append(pair.id)
+        return []
+    if on_long == "refuse":
+        hint = "raise the limit (up to what the student can take), or: --on-long drop, or trim-prompt"
+        raise Unfit("length", "and none is cut unasked", hint=hint)
+
+    def fits(shorter: Pair) -> bool:
+        return all(len(row.ids) <= found.limit for row in encode_pair(chat, shorter, train_on))
+
+    shorter = trimmed(pair, fits)
+    if shorter is None:
+        hint = "raise the limit, or: --on-long drop"
+        raise Unfit(
+            "length", "with an answer that leaves no room for a prompt, and answers are never cut", hint=hint
+        )
+    found.trimmed.append(pair.id)
+    return encode_pair(chat, shorter, train_on)
 
 
-def turn_ids(chat: Chat, conversation: Sequence[Message]) -> tuple[int, tuple[int, ...]]:
-    """Where the last turn's answer starts, and `conversation`'s ids up to its end-of-turn token."""
-    prompt, whole = chat.prompt(conversation[:-1]), chat.whole(conversation)
-    if whole[: len(prompt)] != prompt:
-        raise DataError(
+def encode_pair(chat: Chat, pair: Pair, train_on: TrainOn = "answers") -> list[Row]:
+    """`pair` as one row, every assistant turn of it a target; a row of each where turns change later on.
+
+    They do where the template takes the thoughts out of earlier turns: then every answer is trained behind
+    the very prompt it will be asked with. Raises Unfit.
+    """
+    turns = (*pair.messages, Message("assistant", pair.answer))
+    parts = [
+        turn_row(chat, turns[: at + 1], pair.id) for at, turn in enumerate(turns) if turn.role == "assistant"
+    ]
+    whole = parts[-1]
+    lengths = tuple(length for row in parts for length in row.answer_tokens)
+    if train_on == "all":
+        return [replace(whole, spans=((1, whole.spans[0][1]),), answer_tokens=lengths)]
+    if train_on == "last-answer":
+        return [replace(whole, answer_tokens=lengths)]
+    if any(whole.ids[: row.spans[0][1]] != row.ids[: row.spans[0][1]] for row in parts):
+        return [replace(row, id=f"{pair.id}.{number}") for number, row in enumerate(parts[:-1], 1)] + [whole]
+    return [replace(whole, spans=tuple(row.spans[0] for row in parts), answer_tokens=lengths)]
+
+
+def turn_row(chat: Chat, turns: Sequence[Message], name: str) -> Row:
+    """A conversation that ends with the assistant's turn, that answer the one target. Raises Unfit."""
+    try:
+        prompt, ids = chat.prompt(turns[:-1]), chat.whole(turns)
+    except DataError as error:
+        raise Unfit("template", error.message, hint=error.hint) from None
+    if ids[: len(prompt)] != prompt or not prompt:
+        raise Unfit(
+            "prompt",
             "the prompt's tokens do not begin the conversation's: the chat template writes the turn"
             " differently when it is asked for than when it is given",
-            hint="choose a student whose template does not, or an answer that starts with no blank",
+            hint="take thinking blocks and leading blanks out of answers, or choose another student",
         )
-    if tuple(whole[-len(chat.closing) :]) != chat.closing:
-        raise DataError("the answer's turn does not end with the end-of-turn token")
-    return len(prompt), tuple(whole[: len(whole) - len(chat.closing) + 1])
+    bos = chat.tokenizer.bos_token_id
+    if bos is not None and tuple(ids[:2]) == (bos, bos):
+        raise Unfit("bos", "starts with two BOS tokens", hint="the chat template adds one too many")
+    end, start, last = chat.answer_end(ids), len(prompt), turns[-1].content
+    if chat.rides:
+        check_target(chat, ids[start:end], last)
+        return Row(
+            name, (*ids[:end], chat.stop), ((start, end),), chat.stop, answer_tokens=(end + 1 - start,)
+        )
+    if tuple(ids[end - 1 :]) != chat.closing:
+        raise Unfit("stop", "the answer's turn does not end with the end-of-turn token")
+    check_target(chat, ids[start : end - 1], last)
+    return Row(name, tuple(ids), ((start, end),), answer_tokens=(end - start,))
 
 
 def check_target(chat: Chat, target: Sequence[int], answer: str) -> None:
-    """Raise DataError unless `target` is `answer`, whole, and one end-of-turn token."""
-    if len(target) < 2 or not answer.strip():
-        raise DataError("the answer is empty: nothing to train", hint="drop this row")
-    if target.count(chat.stop) != 1 or target[-1] != chat.stop:
-        raise DataError("the answer itself holds the end-of-turn token", hint="drop or rewrite this row")
-    read = chat.text(target[:-1])
+    """Raise Unfit unless `target`, without its end of turn, is `answer`, whole."""
+    if not target or not answer.strip():
+        raise Unfit("target", "the answer is empty: nothing to train", hint="drop this row")
+    if chat.stop in target:
+        raise Unfit("stop", "the answer itself holds the end-of-turn token", hint="drop or rewrite this row")
+    read = chat.text(target)
     if plainly(read) != plainly(answer):
-        raise DataError(
+        raise Unfit(
+            "answer",
             f"the tokens to train read {read[:80]!r}, not the answer {answer[:80]!r}",
             hint="the chat template or tokenizer rewrites answers; choose another student",
         )
@@ -106,40 +242,30 @@ def plainly(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
-def check_lengths(rows: Sequence[Row], max_length_tokens: int) -> None:
-    """Raise DataError with the count and ids of rows longer than `max_length_tokens`."""
-    long = [row for row in rows if len(row.ids) > max_length_tokens]
-    if long:
-        longest = max(len(row.ids) for row in long)
-        names = ", ".join(row.id for row in long[:5]) + (", …" if len(long) > 5 else "")
-        raise DataError(
-            f"{len(long)} of {len(rows)} rows are longer than {max_length_tokens} tokens"
-            f" (longest {longest}): {names}",
-            where="--max-length-tokens",
-            hint="rows are never cut: raise the limit (up to what the student can take) or drop these rows",
+def check_vocabulary(rows: Sequence[Row], vocabulary: int | None) -> None:
+    """Raise Unfit where a token has no embedding: tokenizer and model do not belong together."""
+    highest = max(max(row.ids) for row in rows)
+    if vocabulary is not None and highest >= vocabulary:
+        raise Unfit(
+            "vocabulary",
+            f"the tokenizer gives token {highest}, and the model has embeddings for {vocabulary} only",
+            hint="tokenizer and model do not belong together: choose another --student",
         )
 
 
-def mask_text(chat: Chat, rows: Sequence[Row]) -> Iterator[str]:
-    """One paragraph per row, what is trained between ⟦ and ⟧; model text is escaped, never interpreted."""
-    for row in rows:
-        head = f"# row {row.id}: {row.target_tokens} of {len(row.ids)} tokens are trained"
-        yield f"{head}\n{marked(chat, row).rstrip()}\n"
+def named(ids: Sequence[str]) -> str:
+    """The first few of `ids`."""
+    return ", ".join(ids[:NAMED]) + (", …" if len(ids) > NAMED else "")
 
 
-def marked(chat: Chat, row: Row) -> str:
-    """The row's text with each trained answer and end-of-turn token in brackets."""
-    parts, done = [], 0
-    for start, end in row.spans:
-        parts += [
-            escape(chat.text(row.ids[done:start])),
-            f"⟦{escape(chat.text(row.ids[start : end - 1]))}⟧⟦{escape(chat.text(row.ids[end - 1 : end]))}⟧",
-        ]
-        done = end
-    return "".join([*parts, escape(chat.text(row.ids[done:]))])
-
-
-def escape(text: str) -> str:
-    """`text` with controls, direction marks and our own brackets written as backslash escapes."""
-    shown = UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-    return shown.replace("⟦", "\\u27e6").replace("⟧", "\\u27e7")
+CHECKS = {
+    "template": "the chat template takes every conversation",
+    "prompt": "every prompt begins its conversation, thinking blocks included",
+    "target": "every row has an answer to train",
+    "answer": "what is trained reads as the answer, whole",
+    "stop": "every target ends with the end-of-turn token, once",
+    "bos": "no row starts with two BOS tokens",
+    "vocabulary": "every token has an embedding",
+    "length": "no row is longer than the limit",
+}
+"""What is checked on every row: name -> what holds where it passes."""

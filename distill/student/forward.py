@@ -13,6 +13,8 @@ from torch import Tensor
 
 from distill.student.batches import shared_prefix
 from distill.student.encode import IGNORED
+from distill.student.packing import Layout
+from distill.student.varlen import varlen
 
 PROBE = 12  # tokens of the trial run
 EAGER_TOKENS = 256  # longest row that may hold its whole attention matrix
@@ -24,12 +26,14 @@ class Net:
 
     `head` is None where the model does more to its logits than a matrix product (soft caps, scales): then
     the model's own forward gives them. `shares_prefix`: a start that all rows have may be run once.
+    `packs`: rows of a pass go behind one another, in lines of so many tokens; 0: each is a line of its own.
     """
 
     model: Any
     decoder: Any
     head: Any | None
     shares_prefix: bool
+    packs: int = 0
 
 
 def open_net(model: Any) -> Net:
@@ -119,6 +123,22 @@ def target_logits(net: Net, ids_BT: Tensor, labels_BT: Tensor, prefix: int = 0) 
         return logits_BTV[trained_BT].float(), next_BT[trained_BT]
     hidden_BTD = hidden(net, ids_BT, prefix)[:, :-1]
     return net.head(hidden_BTD[trained_BT]).float(), next_BT[trained_BT]
+
+
+def line_logits(net: Net, layout: Layout) -> Tensor:
+    """logits_NV (float32) of the layout's targets, in its order; no row of a line sees another."""
+    state = {
+        "input_ids": layout.ids_LT,
+        "position_ids": layout.positions_LT,
+        "use_cache": False,
+        **varlen(layout, net.model),
+    }
+    if net.head is None:
+        whole_MV: Tensor = net.model(**state).logits.flatten(0, 1)
+        return whole_MV[layout.at_N].float()
+    hidden_MD = net.decoder(**state).last_hidden_state.flatten(0, 1)
+    logits_NV: Tensor = net.head(hidden_MD[layout.at_N]).float()
+    return logits_NV
 
 
 def last_logits(net: Net, ids_BT: Tensor, **state: Any) -> Tensor:

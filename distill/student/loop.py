@@ -1,180 +1,161 @@
-"""The training loop, to be read from top to bottom: plan, step, validate, keep the best. Holds no file name.
+"""The training loop, to be read from top to bottom: learner, optimiser, a step, train, validate.
 
-Refuses to go on with a loss or gradient that is not finite, and names the rows it came from.
+Holds no file name and no flag. Refuses to go on with a loss that is not finite or has nothing to train,
+and names the row it came from.
 """
 
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from distill.config import FinetuneConfig
-from distill.errors import DistillError
-from distill.student.batches import by_tokens, epoch_batches, sorted_batches
+from distill.errors import DataError, DistillError
+from distill.student.batches import sorted_batches
 from distill.student.device import Device
 from distill.student.encode import Row
-from distill.student.forward import Net
-from distill.student.loss import loss_sum
+from distill.student.loss import loss_and_right, loss_sum
 
-MICRO_TOKENS = 16384  # padded tokens a forward pass holds at most; a longer batch is run in pieces
-CLIP = 1.0
+CLIP = 1.0  # the gradient's norm, at most
+SEED_STRIDE = 1_000_003
 
-Record = dict[str, float | int | None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many optimiser steps, and at which of them what happens."""
-
-    steps: int
-    steps_per_epoch: int
-    warmup: int
-    evaluate_every: int
-
-    def rate(self, step: int) -> float:
-        """Share of the peak learning rate at `step` (from 1): up over `warmup` steps, then straight to 0."""
-        if step <= self.warmup:
-            return step / self.warmup
-        return (self.steps - step + 1) / (self.steps - self.warmup)
-
-    def evaluates(self, step: int) -> bool:
-        """Whether the validation loss is measured after `step`."""
-        return step % self.evaluate_every == 0 or step == self.steps
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What the loop came to. Losses: nats per target token; `tokens` and `seconds`: of training alone."""
-
-    steps: int
-    best_step: int
-    best_valid_loss: float | None
-    first_loss: float
-    last_loss: float
-    tokens: int
-    seconds: float
+Cut = Callable[[Sequence[Row]], Sequence[Sequence[Row]]]
+"""A batch to the pieces it is run in."""
 
 
 @dataclass(frozen=True)
 class Learner:
-    """What the loop works on: the net, its trainable parameters, the id to pad with and the device."""
+    """What an engine works on: the net, its trainable parameters, the id to pad with and the device.
 
-    net: Net
+    `loss(net, rows, pad)` is the loss summed over the rows' targets, with gradients; `judge` the same as a
+    number without, and how many rows greedy decoding would answer exactly. `whole` is what transformers'
+    Trainer is told it trains (default `net.model`).
+    """
+
+    net: Any
     parameters: Sequence[torch.nn.Parameter]
     pad: int
     device: Device
+    whole: Any = None
+    loss: Callable[[Any, Sequence[Row], int], Tensor] = loss_sum
+    judge: Callable[[Any, Sequence[Row], int], tuple[float, int]] = loss_and_right
 
 
-def plan(config: FinetuneConfig, rows: int) -> Plan:
-    """The schedule for `rows` training rows; `max_steps` overrides the epochs."""
-    per_epoch = math.ceil(rows / config.batch_size)
-    steps = config.max_steps or max(1, round(config.epochs * per_epoch))
-    warmup = min(steps - 1, math.ceil(config.warmup_share * steps))
-    return Plan(steps, per_epoch, warmup, max(1, per_epoch // config.evaluations))
+@dataclass(frozen=True)
+class Measured:
+    """A pass over rows held out: nats per target token, and the share answered exactly."""
+
+    loss: float
+    exact: float
 
 
-def train(
+def optimizer_of(learner: Learner, rate: float, weight_decay: float) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) at its defaults."""
+    return torch.optim.AdamW(learner.parameters, lr=rate, weight_decay=weight_decay, fused=True)
+
+
+def train_loop(
     learner: Learner,
-    rows: Sequence[Row],
-    valid: Sequence[Row],
-    config: FinetuneConfig,
-    on_record: Callable[[Record], None],
-) -> Trained:
-    """Train in place; the best weights by validation loss (the last, without `valid`) are in when it returns.
+    batches: Iterable[Sequence[Row]],
+    optimizer: torch.optim.Optimizer,
+    scheduler: torch.optim.lr_scheduler.LambdaLR,
+    backward: Callable[[Sequence[Row]], float],
+    stepped: Callable[[float, float], bool],
+) -> None:
+    """One optimiser step a batch, until there are none or `stepped(loss, norm)` says that it is over.
 
-    One record a step goes to `on_record` as it comes. Raises DistillError where a number is not finite.
+    `backward` leaves the batch's gradients and returns its loss: `step_loss`, with what a run puts around it.
     """
-    schedule = plan(config, len(rows))
-    torch.manual_seed(config.seed)
-    optimizer = torch.optim.AdamW(
-        learner.parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    best: tuple[float, int, list[torch.Tensor]] | None = None
-    losses: list[float] = []
-    tokens, seconds = 0, 0.0
-    for step, batch in enumerate(batches(rows, config, schedule), start=1):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * schedule.rate(step)
-        began = time.perf_counter()
-        losses.append(update(learner, optimizer, batch))
-        took = time.perf_counter() - began
-        count = sum(len(row.ids) for row in batch)
-        tokens, seconds = tokens + count, seconds + took
-        valid_loss = None
-        if valid and schedule.evaluates(step):
-            valid_loss = mean_loss(learner, valid, config.batch_size)
-            if best is None or valid_loss < best[0]:
-                best = (valid_loss, step, snapshot(learner.parameters))
-        on_record(
-            {
-                "step": step,
-                "epoch": step / schedule.steps_per_epoch,
-                "loss": losses[-1],
-                "lr": config.learning_rate * schedule.rate(step),
-                "tokens_per_s": count / took,
-                "valid_loss": valid_loss,
-            }
-        )
-    best_loss, best_step, weights = best or (None, schedule.steps, None)
-    if weights is not None:
-        restore(learner.parameters, weights)
-    return Trained(schedule.steps, best_step, best_loss, losses[0], losses[-1], tokens, seconds)
+    for batch in batches:
+        loss = backward(batch)
+        norm = torch.nn.utils.clip_grad_norm_(learner.parameters, CLIP).item()
+        check_norm(norm, batch)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        if stepped(loss, norm):
+            break
 
 
-def batches(rows: Sequence[Row], config: FinetuneConfig, schedule: Plan) -> Iterator[list[Row]]:
-    """`schedule.steps` batches of rows, a new order each epoch."""
-    lengths = [len(row.ids) for row in rows]
-    for step in range(schedule.steps):
-        epoch, index = divmod(step, schedule.steps_per_epoch)
-        if index == 0:
-            order = epoch_batches(lengths, config.batch_size, config.seed * 100_003 + epoch)
-        yield [rows[row] for row in order[index]]
+def step_loss(learner: Learner, batch: Sequence[Row], cut: Cut) -> float:
+    """The batch's mean loss over all its target tokens, its gradients added to the parameters'.
 
-
-def update(learner: Learner, optimizer: Any, batch: Sequence[Row]) -> float:
-    """One optimiser step; the batch's mean loss over its target tokens, however many pieces it was run in."""
+    Every piece is divided by the whole batch's targets, so in how many pieces it runs changes no number.
+    Raises DataError where nothing is to be trained, DistillError where the loss is not finite.
+    """
     targets = sum(row.target_tokens for row in batch)
-    total = 0.0
-    for piece in by_tokens(batch, MICRO_TOKENS):
+    for row in batch:
+        if not row.target_tokens:
+            raise DataError("nothing of this row is trained", where=f"row {row.id}", hint="drop this row")
+    total = torch.zeros((), device=learner.device.name)
+    for piece in cut(batch):
         with learner.device.autocast():
-            loss = loss_sum(learner.net, piece, learner.pad) / targets
+            loss = learner.loss(learner.net, piece, learner.pad) / targets
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    norm = torch.nn.utils.clip_grad_norm_(learner.parameters, CLIP).item()
-    if not (math.isfinite(total) and math.isfinite(norm)):
-        raise not_finite("training loss" if not math.isfinite(total) else "gradient", batch)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return total
+        total += loss.detach()
+    if not math.isfinite(total.item()):
+        raise not_finite("training loss", guilty(learner, batch))
+    return total.item()
 
 
-def mean_loss(learner: Learner, rows: Sequence[Row], batch_size: int) -> float:
-    """Mean loss over all target tokens of `rows`, in nats. Raises DistillError where it is not finite."""
-    total = 0.0
-    for indices in sorted_batches([len(row.ids) for row in rows], batch_size):
-        batch = [rows[index] for index in indices]
-        for piece in by_tokens(batch, MICRO_TOKENS):
-            with torch.no_grad(), learner.device.autocast():
-                loss = loss_sum(learner.net, piece, learner.pad).item()
-            if not math.isfinite(loss):
-                raise not_finite("validation loss", piece)
-            total += loss
-    return total / sum(row.target_tokens for row in rows)
+def valid_loop(learner: Learner, rows: Sequence[Row], batch_size: int, cut: Cut) -> Measured:
+    """The loss over all target tokens of `rows`. Raises DistillError where it is not finite."""
+    total, right = 0.0, 0
+    with torch.no_grad(), without_dropout(learner), learner.device.autocast():
+        for indices in sorted_batches([len(row.ids) for row in rows], batch_size):
+            for piece in cut([rows[index] for index in indices]):
+                loss, exact = learner.judge(learner.net, piece, learner.pad)
+                if not math.isfinite(loss):
+                    raise not_finite("validation loss", guilty(learner, piece))
+                total, right = total + loss, right + exact
+    return Measured(total / sum(row.target_tokens for row in rows), right / len(rows))
 
 
-def snapshot(parameters: Sequence[torch.nn.Parameter]) -> list[torch.Tensor]:
+def seed_step(seed: int, step: int) -> None:
+    """Dropout of a step depends on (seed, step) alone: a resumed run drops what the unbroken one does."""
+    torch.manual_seed(seed * SEED_STRIDE + step)
+
+
+@contextmanager
+def without_dropout(learner: Learner) -> Iterator[None]:
+    """Dropout off inside, afterwards as it was."""
+    on = [module for module in learner.net.model.modules() if module.training]
+    dropouts = [module for module in on if isinstance(module, torch.nn.Dropout)]
+    for module in dropouts:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in dropouts:
+            module.train()
+
+
+def snapshot(parameters: Sequence[Tensor]) -> list[Tensor]:
     """Copies on the CPU."""
     return [parameter.detach().to("cpu", copy=True) for parameter in parameters]
 
 
-def restore(parameters: Sequence[torch.nn.Parameter], weights: Sequence[torch.Tensor]) -> None:
+def restore(parameters: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
     """Put a snapshot back."""
     with torch.no_grad():
         for parameter, weight in zip(parameters, weights, strict=True):
             parameter.copy_(weight)
+
+
+def check_norm(norm: float, batch: Sequence[Row]) -> None:
+    """Raise DistillError where the gradient is not finite."""
+    if not math.isfinite(norm):
+        raise not_finite("gradient", batch)
+
+
+def guilty(learner: Learner, batch: Sequence[Row]) -> Sequence[Row]:
+    """The rows of `batch` whose own loss is not finite; all of them where each alone is."""
+    with torch.no_grad(), learner.device.autocast():
+        alone = [learner.loss(learner.net, [row], learner.pad).item() for row in batch]
+    return [row for row, loss in zip(batch, alone, strict=True) if not math.isfinite(loss)] or batch
 
 
 def not_finite(what: str, batch: Sequence[Row]) -> DistillError:

@@ -9,12 +9,16 @@ from distill.types import Message
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a student said. `latency_s` is the time of its batch; `finish_reason` is "stop" or "length"."""
+    """What a student said. `latency_s` is the time of its batch; `finish_reason` is "stop" or "length".
+
+    `confidence` is the probability it gives its answer, where it has one.
+    """
 
     text: str
     finish_reason: str
     latency_s: float
     tokens: int
+    confidence: float | None = None
 
 
 class Student(Protocol):

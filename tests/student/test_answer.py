@@ -4,6 +4,7 @@ import pytest
 
 from distill.errors import DataError, DeviceError, UsageError
 from distill.types import Message
+from tests.student.engines import fitted, recipe_of
 from tests.student.tiny import byte_tokenizer, few_pairs, tiny_model
 
 pytestmark = pytest.mark.slow
@@ -69,7 +70,6 @@ def test_no_room_for_an_answer_is_an_error(student):
 
 
 def test_a_trained_student_stops_and_its_base_is_untouched(tmp_path, chat, student_folder, float32):
-    from distill.config import FinetuneConfig
     from distill.student import causal, forward, loop, lora
     from distill.student.encode import encode
 
@@ -77,8 +77,8 @@ def test_a_trained_student_stops_and_its_base_is_untouched(tmp_path, chat, stude
     model, _ = causal.load(weights, float32)
     wrapped = lora.attach(model, lora.LoraShape(8, 16), 0)
     learner = loop.Learner(forward.open_net(model), lora.trainable(wrapped), chat.pad, float32)
-    config = FinetuneConfig(batch_size=8, learning_rate=1e-2, epochs=12)
-    loop.train(learner, encode(chat, few_pairs(32), 256), [], config, lambda record: None)
+    recipe = recipe_of(batch_size=8, learning_rate=1e-2, epochs=12)
+    fitted(learner, encode(chat, few_pairs(32), 256), [], recipe)
     lora.save(wrapped, tmp_path / "adapter", "tiny")
 
     student = causal.open_student(weights, float32, tmp_path / "adapter")

@@ -1,6 +1,8 @@
 """What is trained is the answer and its end of turn: nothing less, nothing more, or a loud error."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from distill.errors import DataError, UsageError
 from distill.student.encode import IGNORED
@@ -14,16 +16,16 @@ def trained(chat, row):
     return chat.text([label for label in row.labels if label != IGNORED])
 
 
-def encode(chat, pairs, limit=10_000):
+def encode(chat, pairs, limit=10_000, **how):
     from distill.student.encode import encode
 
-    return encode(chat, pairs, limit)
+    return encode(chat, pairs, limit, **how)
 
 
-def open_chat(tokenizer):
+def open_chat(tokenizer, **how):
     from distill.student.chat import open_chat
 
-    return open_chat(tokenizer)
+    return open_chat(tokenizer, **how)
 
 
 def test_labels_read_the_answer_and_the_end_of_turn(chat):
@@ -130,7 +132,7 @@ def test_rows_too_long_are_counted_and_named_and_never_cut(chat):
 
 
 def test_the_mask_shows_what_is_trained_and_interprets_nothing(chat):
-    from distill.student.encode import mask_text
+    from distill.student.mask import mask_text
 
     (text,) = mask_text(chat, encode(chat, [pair("red \x1b[31m ⟦not⟧ \u202e", "good")]))
     assert "⟦good⟧⟦<|im_end|>⟧" in text
@@ -138,3 +140,131 @@ def test_the_mask_shows_what_is_trained_and_interprets_nothing(chat):
     assert "\x1b" not in text
     assert "\\u001b[31m" in text
     assert "\\u202e" in text
+
+
+WORDS = st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("C",)), max_size=20)
+TALKS = st.lists(st.tuples(WORDS, WORDS.filter(str.strip)), min_size=1, max_size=4)
+
+
+@given(talk=TALKS, system=st.booleans())
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_of_any_conversation_the_answers_and_their_ends_are_trained(chat, talk, system):
+    turns = [Message("system", "s")] if system else []
+    for asked, answer in talk:
+        turns += [Message("user", asked), Message("assistant", answer)]
+    (row,) = encode(chat, [Pair.make(tuple(turns[:-1]), turns[-1].content, "test")])
+    assert trained(chat, row) == "".join(f"{answer}<|im_end|>" for _, answer in talk)
+    assert row.target_tokens == sum(label != IGNORED for label in row.labels)
+    assert row.target_tokens == sum(row.answer_tokens)
+
+
+TURNS = (Message("system", "s"), Message("user", "a"), Message("assistant", "one"), Message("user", "b"))
+
+
+@pytest.mark.parametrize(
+    ("train_on", "reads"),
+    [
+        ("answers", "one<|im_end|>two<|im_end|>"),
+        ("last-answer", "two<|im_end|>"),
+    ],
+)
+def test_what_is_trained_is_what_was_asked_for(chat, train_on, reads):
+    (row,) = encode(chat, [Pair.make(TURNS, "two", "test")], train_on=train_on)
+    assert trained(chat, row) == reads
+    assert row.answer_tokens == (4, 4)
+
+
+def test_all_trains_every_token_but_the_first(chat):
+    (row,) = encode(chat, [Pair.make(TURNS, "two", "test")], train_on="all")
+    end = row.spans[0][1]
+    assert row.labels[1:end] == list(row.ids[1:end])
+    assert row.labels[0] == IGNORED
+    assert chat.text(row.ids[:end]).endswith("two<|im_end|>")
+
+
+def test_without_the_system_prompt_the_student_is_asked_and_trained_alike():
+    chat = open_chat(byte_tokenizer(), drops_system=True)
+    (row,) = encode(chat, [pair("x", "good")])
+    assert chat.text(row.ids) == "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\ngood<|im_end|>\n"
+    assert list(row.ids[: row.spans[0][0]]) == chat.prompt(pair("x", "good").messages)
+
+
+PLAIN_TURNS = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+def test_efficient_eos_rides_on_the_next_turn():
+    from distill.student.mask import marked
+
+    chat = open_chat(byte_tokenizer(PLAIN_TURNS), efficient_eos=True)
+    (row,) = encode(chat, [Pair.make(TURNS[1:], "two", "test")])
+    assert chat.text(row.ids) == "user: a\nassistant: one\nuser: b\nassistant: two<|endoftext|>"
+    assert trained(chat, row) == "one<|endoftext|>two<|endoftext|>"
+    assert row.ids.count(chat.stop) == 1  # no token more per turn
+    assert row.labels[row.spans[0][1]] == chat.stop
+    assert marked(chat, row) == (
+        "user: a\nassistant: ⟦one⟧⟦<|endoftext|>⟧\nuser: b\nassistant: ⟦two⟧⟦<|endoftext|>⟧"
+    )
+    assert row.target_tokens == sum(label != IGNORED for label in row.labels)
+
+
+def test_efficient_eos_is_not_for_templates_that_end_turns():
+    with pytest.raises(UsageError, match="ends turns itself"):
+        open_chat(byte_tokenizer(), efficient_eos=True)
+
+
+def test_where_earlier_thoughts_are_taken_out_every_answer_has_a_row_of_its_own():
+    """As Qwen3's template does: an empty thought before the last answer, none before the earlier ones."""
+    thinks = (
+        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}"
+        "{% if m['role'] == 'assistant' and loop.last %}{{ 'T\n' }}{% endif %}"
+        "{{ m['content'] + '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\nT\n' }}{% endif %}"
+    )
+    chat, talk = open_chat(byte_tokenizer(thinks)), Pair.make(TURNS, "two", "test")
+    first, last = encode(chat, [talk])
+    assert [trained(chat, row) for row in (first, last)] == ["one<|im_end|>", "two<|im_end|>"]
+    assert list(first.ids[: first.spans[0][0]]) == chat.prompt(TURNS[:2])
+    assert list(last.ids[: last.spans[0][0]]) == chat.prompt(TURNS)
+    assert (first.id, last.id) == (f"{talk.id}.1", talk.id)
+
+
+def test_long_rows_are_dropped_or_lose_of_their_prompt_only(chat):
+    from distill.student.encode import examine
+
+    pairs = [pair("x", "good"), pair("x" * 300, "bad")]
+    dropped = examine(chat, pairs, 120, on_long="drop")
+    assert (len(dropped.passed()), dropped.dropped) == (1, [pairs[1].id])
+    assert "1 of 2 rows are longer than 120 tokens and were dropped" in dropped.sentences()[0]
+    found = examine(chat, pairs, 120, on_long="trim-prompt")
+    kept = found.passed()[1]
+    assert len(kept.ids) == 120
+    assert trained(chat, kept) == "bad<|im_end|>"
+    assert "Say if it is good or bad." in chat.text(kept.ids)
+    assert found.trimmed == [pairs[1].id]
+    talk = Pair.make(
+        (Message("user", "a" * 90), Message("assistant", "one"), Message("user", "b")), "two", "test"
+    )
+    (row,) = encode(chat, [talk], 80, on_long="trim-prompt")
+    assert chat.text(row.ids) == "<|im_start|>user\nb<|im_end|>\n<|im_start|>assistant\ntwo<|im_end|>\n"
+    with pytest.raises(DataError, match="answers are never cut"):
+        encode(chat, [pair("x", "good" * 50)], 120, on_long="trim-prompt")
+    with pytest.raises(DataError, match="every row is longer"):
+        encode(chat, pairs[1:], 120, on_long="drop")
+
+
+def test_a_token_without_an_embedding_is_found(chat):
+    from distill.student.encode import examine
+
+    with pytest.raises(DataError, match="embeddings for 100 only"):
+        examine(chat, [pair("x", "good")], 500, vocabulary=100).passed()
+
+
+def test_all_rows_at_fault_are_counted(chat):
+    pairs = [pair("x", "good<|im_end|>"), pair("y", "good"), pair("z", "bad<|im_end|>")]
+    with pytest.raises(DataError, match=r"end-of-turn token \(and 1 more rows") as caught:
+        encode(chat, pairs)
+    assert pairs[0].id in caught.value.where
+    assert pairs[2].id in caught.value.message

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 
@@ -44,6 +45,7 @@ def config_of(folder, **changes):
             "student": str(folder),
             "batch_size": 4,
             "epochs": 2,
+            "learning_rate": 5e-4,
             "dtype": "float32",
             "device": "cpu",
             **changes,
@@ -59,8 +61,15 @@ def test_what_the_step_leaves(run, student_folder):
     assert lines[-1]["valid_loss"] is not None
     assert lines[-1]["epoch"] == 2.0
     assert len(told.notes) == 8
+    assert 0 < lines[0]["mfu"] < 1
+    assert "MFU" in told.notes[0]
+    assert any("--lora-rank 16, for 16 rows" in text for text in told.said)
+    assert summary["perplexity"] == pytest.approx(math.exp(summary["best_valid_loss"]))
+    assert 0 <= summary["best_valid_exact"] <= 1
+    assert not run.checkpoint.exists()
     assert "tok/s" in told.notes[0]
     assert sorted(path.name for path in run.adapter.iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
         "distill_adapter.json",
@@ -112,13 +121,9 @@ def test_pairs_that_teach_nothing_are_refused(run, student_folder, pairs, error,
     assert "train.jsonl" in caught.value.where
 
 
-def test_a_run_that_blows_up_is_not_done(run, student_folder, monkeypatch):
-    from distill.student import loop
-
-    loss_sum = loop.loss_sum
-    monkeypatch.setattr(loop, "loss_sum", lambda *args: loss_sum(*args) * float("nan"))
+def test_a_run_that_blows_up_is_not_done(run, student_folder):
     with pytest.raises(DistillError, match="not finite"):
-        finetune(run, config_of(student_folder), Quiet())
+        finetune(run, config_of(student_folder, learning_rate=1e30, epochs=4, warmup_share=0.0), Quiet())
     assert run.summary("finetune") is None
     assert not run.adapter.exists()
 
@@ -136,10 +141,77 @@ def test_smollm2_learns(run):
     from distill.weights import student_weights
 
     config = FinetuneConfig(student="local", max_steps=5, batch_size=4, warmup_share=0.0, learning_rate=1e-3)
-    summary = finetune(run, config, Quiet())
+    told = Told()
+    summary = finetune(run, config, told)
     assert summary["last_loss"] < 0.5 * summary["first_loss"]
+    assert "license: apache-2.0" in (run.adapter / "README.md").read_text()
+    assert any("memory: about" in text for text in told.said)
     student = open_student(student_weights("local"), pick("auto", "auto"), run.adapter)
     assert student.chat.text([student.chat.stop]) == "<|im_end|>"
     asked = [pair.messages for pair in few_pairs(6)]
     answers = dict(student.answer(asked, max_new_tokens=4, batch_size=4))
     assert {answer.text for answer in answers.values()} <= {"good", "bad"}
+
+
+@pytest.mark.parametrize("method", ["dora", "full"])
+def test_what_another_method_trains_is_what_is_opened(run, student_folder, method):
+    """The student opened again has the validation loss it was saved with; its base is the one untouched."""
+    from distill.student.causal import open_student
+    from distill.student.device import pick
+    from distill.student.encode import encode
+    from distill.student.guard import Passes
+    from distill.student.loop import Learner
+    from distill.weights import student_weights
+
+    summary = finetune(run, config_of(student_folder, method=method, learning_rate=1e-3), Quiet())
+    weights, device = student_weights(str(student_folder)), pick("cpu", "float32")
+    student = open_student(weights, device, run.adapter)
+    rows = encode(student.chat, few_pairs(24)[16:], 256)
+
+    def loss(who):
+        return Passes().measure(Learner(who.net, (), who.chat.pad, device), rows, 4).loss
+
+    assert summary["method"] == method
+    assert loss(student) == pytest.approx(summary["best_valid_loss"], abs=1e-5)
+    untouched = loss(open_student(weights, device))
+    assert abs(untouched - summary["best_valid_loss"]) > 1e-2
+    if method == "full":  # an adapter is switched off while its base answers, not here
+        assert loss(student.base()) == pytest.approx(untouched, abs=1e-6)
+
+
+def test_a_pickled_adapter_and_4_bits_without_cuda_are_refused_by_name(run, student_folder, tmp_path):
+    from distill.errors import DeviceError
+    from distill.student.lora import read_card
+
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.bin").write_bytes(b"\x80\x04")
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"only pickled weights here \(adapter_model.bin\)"):
+        read_card(tmp_path / "adapter")
+    with pytest.raises(DeviceError, match="CUDA"):
+        finetune(run, config_of(student_folder, method="qlora"), Quiet())
+    with pytest.raises(UsageError, match="no linear layer"):
+        finetune(run, config_of(student_folder, lora_targets="nothing"), Quiet())
+    assert not run.mask.exists()
+    assert not run.metrics.exists()
+
+
+def test_the_card_says_what_the_student_is_made_of(run, student_folder):
+    (student_folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# Tiny\n")
+    receipt = {"accepted": 24, "tried": 31, "dropped": {"wrong <b>": 7}, "cost_usd": 0.5}
+    run.finish("generate", receipt, {})
+    run.record("teacher", {"teacher": "gpt-x"})
+    finetune(run, config_of(student_folder, max_steps=2), Quiet())
+    text = (run.adapter / "README.md").read_text()
+    assert "license: apache-2.0" in text
+    assert "- Accepted 24 of 31 candidates" in text
+    assert "- Dropped, wrong b: 7" in text
+    assert "teacher gpt-x. Its terms of use hold" in text
+    assert "perplexity" in text
+    (student_folder / "README.md").unlink()
+    run.summary_path("generate").unlink()
+    finetune(run, config_of(student_folder, max_steps=2), Quiet())
+    text = (run.adapter / "README.md").read_text()
+    assert "Licence of the base model: unknown" in text
+    assert "license:" not in text
+    assert "brought in" in text

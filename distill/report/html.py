@@ -1,0 +1,108 @@
+"""report.html: all that a run has to say, on one page that is opened offline, mailed, printed and shown.
+
+Refuses every request and every script but its own: a policy with hashes stands in the page, and what models
+and users wrote is escaped by jinja or put in as text by the script.
+
+Besides what report/build.py writes, it shows where they are there
+    judge*           {model, banner ("" or why its numbers must not be trusted),
+                      trust {grade, trustworthy, why, checks [{name, value, needed, passed}]},
+                      results [{a, b, win, tie, loss, low, high}]}
+    cascade*         {points [{share (sent to the teacher), value, low, high}], why}
+    learning_curve*  [{rows, value, low, high}]        rounds*  [{round, value, low, high}]
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from distill.report.page_parts import context
+from distill.report.side_by_side import side_by_side
+from distill.report.verdicts import by_row, panel
+from distill.store import jsonl
+from distill.store.run import Run
+from distill.store.taskfile import read_task
+
+
+def render(
+    report: Mapping[str, Any],
+    receipt: Mapping[str, Any] | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    answers: Iterable[Mapping[str, Any]] = (),
+    run: Mapping[str, Any] | None = None,
+    judged: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The page. `report`, `receipt` and `metrics` are the steps' summaries, `history` is metrics.jsonl,
+    `answers` answers.jsonl, `run` run.json; a section whose source is missing is not there.
+
+    `judged` is {row id: {"outcome": "won|tie|lost", "flipped": bool}}.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    page = files("distill.report") / "page"
+    style, script = (page.joinpath(name).read_text("utf-8") for name in ("style.css", "script.js"))
+    systems = [each["who"] for each in report["systems"]]
+    rows = side_by_side(answers, systems, report["primary_metric"], judged or {})
+    environment = Environment(
+        loader=PackageLoader("distill.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("template.html.j2").render(
+        **context(report, receipt, metrics, history, run or {}),
+        policy=policy(style, script),
+        style=Markup(style),
+        script=Markup(script),
+        rows=Markup(embedded(rows)) if rows["rows"] else None,
+        total=rows["total"],
+        on_page=len(rows["rows"]),
+        flips=any(row["flipped"] for row in rows["rows"]),
+    )
+
+
+def policy(style: str, script: str) -> str:
+    """The content security policy: nothing is loaded, and no style or script runs but these two."""
+    return (
+        f"default-src 'none'; style-src '{digest(style)}'; script-src '{digest(script)}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def digest(text: str) -> str:
+    """The source expression of an inline element with this text (CSP level 3)."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def embedded(value: Any) -> str:
+    """JSON that stands in a script element: nothing in it can end the element or open another."""
+    text = msgspec.json.encode(value).decode()
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+def write_html(run: Run, report: Mapping[str, Any]) -> Path:
+    """Write the page of a compared run; returns its path. Raises StorageError where the disk is full."""
+    record = dict[str, Any]
+    history = [each for _, each in jsonl.read(run.metrics, record)] if run.metrics.exists() else []
+    answers = (each for _, each in jsonl.read(run.answers, record)) if run.answers.exists() else ()
+    shown = {**report, "judge": panel(report["judged"])} if "judged" in report else report
+    page = render(
+        shown,
+        run.summary("generate"),
+        run.summary("finetune"),
+        history,
+        answers,
+        {"name": run.name, "instruction": read_task(run.task).instruction, **run.settings()},
+        by_row(report["judged"]) if "judged" in report else None,
+    )
+    jsonl.replace_bytes(run.html, [page.encode("utf-8", "replace")])
+    return run.html

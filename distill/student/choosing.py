@@ -1,0 +1,193 @@
+"""A language model or an encoder? Both learn the same few rows, and one is recommended, with the reason.
+
+Refuses to prefer a better score that chance explains: then the faster one is recommended.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+
+from distill.config import FinetuneConfig
+from distill.errors import UsageError
+from distill.parse import parse_answer
+from distill.score.paired import paired_difference
+from distill.score.stats import wilson
+from distill.store import jsonl
+from distill.store.run import Run
+from distill.store.taskfile import read_task, write_task
+from distill.student.opening import Kind, open_student, parameters_of, trained_weights
+from distill.types import Pair, Progress, Quiet, Task
+
+TRAIN_ROWS, VALID_ROWS = 200, 100
+ROOM_TOKENS = 8
+"""Room beyond the longest trained answer."""
+Fit = Callable[[Run, FinetuneConfig, Progress], dict[str, Any]]
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of student on few rows; `right` is a value a validation row, `answer_s` the time of one."""
+
+    kind: Kind
+    base: str
+    accuracy: float
+    low: float
+    high: float
+    rows: int
+    parameters: int
+    train_s: float
+    answer_s: float
+    right: tuple[float, ...]
+
+
+def train_kind(
+    run: Run,
+    config: FinetuneConfig,
+    progress: Progress,
+    split: tuple[Sequence[Pair], Sequence[Pair]],
+    train_causal: Callable[..., dict[str, Any]],
+    engine: Callable[..., Any],
+    fit: Fit,
+) -> dict[str, Any]:
+    """The student of the kind asked for, or found better, trained on (train, valid); the summary.
+
+    `train_causal(run, config, progress, train, valid)` trains a language model, `fit` any student in a
+    folder of its own; `engine` runs the steps of a classifier.
+    """
+    asked = "auto" if config.student == "auto" else config.student_kind
+    choice: dict[str, Any] = {}
+    kind: Kind = "classifier" if asked == "classifier" else "causal"
+    if asked == "auto":
+        kind, choice = choose(run, config, progress, *split, fit)
+        config = replace(config, student=name_for(config, kind), student_kind=kind)
+    if kind == "causal":
+        summary = train_causal(run, config, progress, *split)
+    else:
+        from distill.student.classifier_run import train_classifier
+
+        summary = train_classifier(run, config, progress, split, engine)
+    return {**summary, "choice": choice} if choice else summary
+
+
+def choose(
+    run: Run,
+    config: FinetuneConfig,
+    progress: Progress,
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    fit: Fit,
+) -> tuple[Kind, dict[str, Any]]:
+    """The kind recommended, and what metrics.json says of the choice.
+
+    `fit` trains in a run folder; each trial has one of its own, which goes away. Where answers are no closed
+    set there is nothing to try. Raises UsageError without rows to judge by, and what training raises.
+    """
+    task = read_task(run.task) if run.task.exists() else None
+    if task is None or task.kind != "label":
+        reason = "the answers are no closed set of labels, so only a language model can give them"
+        progress.say(f"--student-kind causal: {reason}")
+        return "causal", {"picked": "causal", "reason": reason, "trials": []}
+    if not valid:
+        raise UsageError(
+            "there are no validation pairs to choose by",
+            where="--student-kind auto",
+            hint="say causal or classifier, or generate with --valid-share above 0",
+        )
+    few, judged = train[:TRAIN_ROWS], valid[:VALID_ROWS]
+    trials = [tried(kind, task, config, progress, few, judged, fit) for kind in get_args(Kind)]
+    for trial in trials:
+        progress.say(sentence(trial))
+    picked, reason = recommended(trials, config.seed)
+    progress.say(f"--student-kind {picked}: {reason}")
+    shown = [
+        {name: value for name, value in msgspec.to_builtins(trial).items() if name != "right"}
+        for trial in trials
+    ]
+    return picked, {"picked": picked, "reason": reason, "train_rows": len(few), "trials": shown}
+
+
+def tried(
+    kind: Kind,
+    task: Task,
+    config: FinetuneConfig,
+    progress: Progress,
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    fit: Fit,
+) -> Trial:
+    """Train one kind on `train` as it would be trained on all, and let it answer `valid`."""
+    from distill.student.device import pick
+
+    progress.begin(f"trying a {kind} student on {len(train)} rows", None)
+    with tempfile.TemporaryDirectory() as folder:
+        small = Run.open(Path(folder), kind, create=True)
+        write_task(small.task, task)
+        jsonl.replace(small.splits["train"], train)
+        jsonl.replace(small.splits["valid"], valid)
+        began = time.perf_counter()
+        summary = fit(small, replace(config, student=name_for(config, kind), student_kind=kind), Quiet())
+        train_s = time.perf_counter() - began
+        weights = trained_weights(name_for(config, kind), kind, small.adapter)
+        student = open_student(weights, pick(config.device, config.dtype), small.adapter)
+        began = time.perf_counter()
+        room = summary["answer_tokens_max"] + ROOM_TOKENS
+        said = dict(
+            student.answer(
+                [pair.messages for pair in valid], max_new_tokens=room, batch_size=config.batch_size
+            )
+        )
+        answer_s = (time.perf_counter() - began) / len(valid)
+        right = tuple(
+            float(parse_answer(task, said[place].text) == pair.answer) for place, pair in enumerate(valid)
+        )
+        share = wilson(sum(right), len(right))
+        return Trial(
+            kind=kind,
+            base=student.model,
+            accuracy=share.value,
+            low=share.low,
+            high=share.high,
+            rows=len(valid),
+            parameters=parameters_of(student),
+            train_s=train_s,
+            answer_s=answer_s,
+            right=right,
+        )
+
+
+def name_for(config: FinetuneConfig, kind: Kind) -> str:
+    """What `--student` has to say for a student of that kind: the named model for its own, else 'local'."""
+    from distill.student.opening import INSTALLED, own_kind
+    from distill.weights import student_weights
+
+    if config.student in INSTALLED or own_kind(student_weights(config.student)) != kind:
+        return "local"
+    return config.student
+
+
+def sentence(trial: Trial) -> str:
+    """One trial for a person."""
+    return (
+        f"{trial.kind} ({trial.base}, {trial.parameters / 1e6:.0f}M parameters): {trial.accuracy:.1%} of"
+        f" {trial.rows} validation rows right ({trial.low:.1%} to {trial.high:.1%}), trained in"
+        f" {trial.train_s:.0f} s, {trial.answer_s * 1000:.1f} ms an answer"
+    )
+
+
+def recommended(trials: Sequence[Trial], seed: int) -> tuple[Kind, str]:
+    """(kind, why): the better one where the paired interval is clear of 0, else the faster one."""
+    a, b = trials
+    difference = paired_difference(a.right, b.right, seed)
+    if difference.low > 0 or difference.high < 0:
+        best, other = (a, b) if difference.value > 0 else (b, a)
+        points = 100 * abs(difference.value)
+        return best.kind, f"{points:.1f} points better than the {other.kind} student, beyond chance"
+    fast, slow = sorted(trials, key=lambda trial: trial.answer_s)
+    return fast.kind, (
+        f"their scores do not differ beyond chance, and it answers {slow.answer_s / fast.answer_s:.1f} times"
+        f" as fast with {fast.parameters / 1e6:.0f}M parameters against {slow.parameters / 1e6:.0f}M"
+    )

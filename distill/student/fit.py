@@ -1,0 +1,51 @@
+"""Training, whichever engine runs it. Refuses reports that the engine asked for cannot send."""
+
+from collections.abc import Sequence
+
+from distill.errors import UsageError
+from distill.student.encode import Row
+from distill.student.guard import Passes
+from distill.student.loop import Learner, train_loop
+from distill.student.recipe import Recipe
+from distill.student.session import Session, Trained, Watch
+
+
+def train(
+    learner: Learner,
+    rows: Sequence[Row],
+    valid: Sequence[Row],
+    recipe: Recipe,
+    watch: Watch | None = None,
+    passes: Passes | None = None,
+) -> Trained:
+    """Train in place; the best weights by validation (the last, without `valid`) are in when it returns.
+
+    Takes up the watch's checkpoint where it is of this very run; whoever has saved the weights removes it.
+    Raises DistillError where a number is not finite, DeviceError where a row does not fit, Interrupted.
+    """
+    passes = passes or Passes(rows=recipe.config.micro_batch)
+    session = Session(learner, rows, valid, recipe, watch or Watch(), passes)
+    run(session)
+    return session.finish()
+
+
+def run(session: Session) -> None:
+    """The steps that are left, by the engine that was asked for. Raises as `train`."""
+    config = session.recipe.config
+    if config.engine == "trainer":
+        from distill.student import trainer
+
+        trainer.run(session)
+        return
+    if config.report_to != "none":
+        raise UsageError(
+            "the loop sends no reports", where=f"--report-to {config.report_to}", hint="use --engine trainer"
+        )
+    train_loop(
+        session.learner,
+        session.batches(),
+        session.optimizer,
+        session.scheduler,
+        session.backward,
+        session.stepped,
+    )

@@ -1,0 +1,227 @@
+"""Who answers in compare, and how each is asked: teacher, student, base and others, every answer on disk.
+
+Refuses to ask for an answer twice: an answer is known by a key of all that decided it.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from distill.ask import answer_request, default_prompt
+from distill.config import GenerateConfig
+from distill.filters.checks import checks
+from distill.held_out import HeldOut
+from distill.results import AGAIN
+from distill.store.answers import Answers, Row, Said
+from distill.store.run import Run, digest
+from distill.student.protocol import Student
+from distill.teacher.flow import ordered
+from distill.teacher.protocol import Teacher
+from distill.types import Candidate, Message, Pair, Prediction, Progress, Request, Task, content_id
+
+T = TypeVar("T")
+AHEAD = 256
+"""Teacher calls handed over at once; how many are sent at once is the teacher's own limit."""
+TIMED_ROWS = 20
+ROOM_TOKENS = 8
+"""Room beyond the longest trained answer."""
+Shown = Callable[[Pair], Sequence[Message]]
+"""What a student is shown of a row."""
+
+
+class Other(NamedTuple):
+    """A student to score beside the run's: its name in the report, what it is, and how it is opened."""
+
+    who: str
+    model: str
+    weights: str | None
+    open: Callable[[], Student]
+
+
+class Teaching(NamedTuple):
+    """How the teacher is asked for its answers: its best prompt, and room for an answer."""
+
+    task: Task
+    prompt: str
+    room: int
+
+    @staticmethod
+    def of(run: Run, task: Task) -> "Teaching":
+        """As generate asked it."""
+        settings = run.settings().get("generate", {})
+        room = settings.get("max_answer_tokens", GenerateConfig.max_answer_tokens)
+        return Teaching(task, default_prompt(task), room)
+
+    def request(self, pair: Pair) -> Request:
+        """The whole call for one row, with what was said before it."""
+        *before, asked = pair.messages
+        said = [message for message in before if message.role != "system"]
+        return answer_request(self.task, self.prompt, asked.content, max_tokens=self.room, before=said)
+
+    def shown(self, pair: Pair) -> tuple[Message, ...]:
+        """The teacher's prompt for that row, for a student to be asked with."""
+        return self.request(pair).messages
+
+
+def rows_of(held_out: HeldOut, key: Callable[[str, Pair], str]) -> list[Row]:
+    """A row for each held-out pair, split by split."""
+    return [
+        Row(split, pair, key(split, pair), held_out.clusters[pair.id])
+        for split, pairs in held_out.splits.items()
+        for pair in pairs
+    ]
+
+
+async def ask_teacher(
+    answers: Answers,
+    held_out: HeldOut,
+    teaching: Teaching,
+    teacher: Teacher,
+    progress: Progress,
+    *,
+    again: int = 0,
+) -> list[Row]:
+    """Have the teacher answer what it has not answered yet; returns its rows.
+
+    With `again`, the second answers to up to that many rows, spread evenly, in place of the first ones.
+    """
+    who, sample = (AGAIN, (1,)) if again else ("teacher", ())
+    rows = rows_of(
+        held_out,
+        lambda split, pair: content_id(
+            "teacher", teacher.identity, split, pair.id, teaching.request(pair), *sample
+        ),
+    )
+    if again:
+        rows = rows[:: -(-len(rows) // again)]
+
+    async def answer(row: Row) -> None:
+        completion = await teacher.complete(teaching.request(row.pair), len(sample))
+        said = Said(
+            row.key,
+            completion.text,
+            completion.latency_s,
+            completion.cost_usd,
+            completion.finish_reason,
+            tokens=completion.completion_tokens,
+        )
+        answers.add(who, row, said)
+
+    missing = answers.missing(rows)
+    progress.begin(f"{who} answers", len(missing))
+    async with aclosing(ordered(missing, answer, AHEAD)) as done:
+        async for _ in done:
+            progress.advance()
+    return rows
+
+
+async def ask_student(
+    answers: Answers,
+    held_out: HeldOut,
+    other: Other,
+    progress: Progress,
+    *,
+    room: int,
+    batch_size: int,
+    shown: Shown | None = None,
+) -> list[Row]:
+    """Have a student answer, in batches, what it has not answered yet; returns all its rows.
+
+    It is opened only where a row is missing. `shown`: what it sees of a row, in place of the row's messages.
+    """
+
+    def see(pair: Pair) -> Sequence[Message]:
+        return shown(pair) if shown else pair.messages
+
+    who = other.who
+    rows = rows_of(
+        held_out,
+        lambda split, pair: content_id(who, other.model, other.weights, room, split, pair.id, see(pair)),
+    )
+    missing = answers.missing(rows)
+    progress.begin(f"{who} answers", len(missing))
+
+    def work(stop: threading.Event) -> None:
+        conversations, student = [see(row.pair) for row in missing], other.open()
+        began = time.perf_counter()
+        for place, answer in student.answer(conversations, max_new_tokens=room, batch_size=batch_size):
+            now = time.perf_counter()
+            said = Said(
+                missing[place].key,
+                answer.text,
+                answer.latency_s,
+                finish_reason=answer.finish_reason,
+                spent_s=now - began,
+                tokens=answer.tokens,
+            )
+            answers.add(who, missing[place], said)
+            progress.advance()
+            began = now
+            if stop.is_set():
+                return
+
+    if missing:
+        await in_thread(work)
+    return rows
+
+
+def failed_checks(
+    check: Path, timeout_s: float, predictions: Mapping[str, Sequence[Prediction]]
+) -> dict[str, dict[str, int]]:
+    """System -> split -> answers that one of the user's own rules drops. Raises UsageError as they do."""
+    rules = checks(check, timeout_s, "answer")
+    failed = {who: dict.fromkeys((row.split for row in rows), 0) for who, rows in predictions.items()}
+    try:
+        for who, rows in predictions.items():
+            for row in rows if rules else ():
+                said = Candidate(index=0, input=row.input, answer=row.answer or row.text, origin=who)
+                failed[who][row.split] += any(rule.why(said) for rule in rules)
+    finally:
+        for rule in rules:
+            rule.close()
+    return failed if rules else {}
+
+
+def time_student(
+    student: Student, held_out: HeldOut, room: int, progress: Progress, stop: threading.Event
+) -> list[float]:
+    """Seconds for each of up to TIMED_ROWS rows, answered one at a time, after one that warms up."""
+    pairs = next(iter(held_out.splits.values()))[:TIMED_ROWS]
+    progress.begin("timing the student, one row at a time", len(pairs))
+    taken: list[float] = []
+    for pair in [pairs[0], *pairs]:
+        began = time.perf_counter()
+        list(student.answer([pair.messages], max_new_tokens=room, batch_size=1))
+        taken.append(time.perf_counter() - began)
+        if stop.is_set():
+            break
+        if len(taken) > 1:
+            progress.advance()
+    return taken[1:]
+
+
+def answer_tokens(run: Run) -> int:
+    """Room for a student's answer: the longest it was trained on, and a little more."""
+    return int((run.summary("finetune") or {}).get("answer_tokens_max", 64)) + ROOM_TOKENS
+
+
+def adapter_digest(run: Run) -> str | None:
+    """A fingerprint of the trained weights and their settings, or None where there are none."""
+    files = sorted(path for path in run.adapter.rglob("*") if path.is_file()) if run.adapter.is_dir() else []
+    return content_id([(path.name, digest(path)) for path in files]) if files else None
+
+
+async def in_thread(work: Callable[[threading.Event], T]) -> T:
+    """`work(stop)` in a thread; when this is cancelled, `stop` is set and the thread is waited for."""
+    stop = threading.Event()
+    task = asyncio.ensure_future(asyncio.to_thread(work, stop))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([task])
+        raise

@@ -1,0 +1,142 @@
+"""report.html in a real browser: it loads in silence, asks for nothing, and can be gone through."""
+
+import json
+import time
+
+import pytest
+
+from distill.report import html
+from tests.report.chromium import browser, find
+from tests.report.test_html import HOSTILE, answer, real
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find() is None, reason="no Chromium here: apt-get install chromium, or set $CHROMIUM"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with browser(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+def answers(count=25):
+    for place in range(count):
+        mine, theirs = [
+            ("happy", "happy"),
+            ("sad", "happy"),
+            ("happy", "sad"),
+            (None, "happy"),
+            ("sad", "sad"),
+        ][place % 5]
+        yield answer("teacher", f"r{place}", theirs)
+        yield answer("student", f"r{place}", mine or HOSTILE, answer=mine)
+
+
+@pytest.fixture
+def opened(page, tmp_path):
+    def open_(**given):
+        told = real()
+        path = tmp_path / "report.html"
+        given = {"answers": answers(), "judged": {"r0": {"flipped": True}}, **given}
+        text = html.render(told["report"], told["receipt"], told["metrics"], run=told["settings"], **given)
+        path.write_text(text, encoding="utf-8")
+        page.said.clear()
+        page.requests.clear()
+        page.look(width=1280)
+        page.open(path)
+        return page
+
+    return open_
+
+
+def shown(page):
+    return page.run("document.getElementById('found').textContent")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1280, 360])
+def test_loads_in_silence_asks_for_nothing_and_fits(opened, width, dark):
+    page = opened()
+    page.look(width=width, dark=dark)
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert page.said == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in page.requests if url.startswith("file:")]) == 1
+    assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_what_does_not_belong_to_the_page_is_refused_by_its_policy(opened):
+    page = opened()
+    page.run(
+        "{const s = document.createElement('script'); s.textContent = 'bad = 1'; document.body.append(s)}"
+    )
+    page.run("{const i = new Image(); i.src = 'http://127.0.0.1:9/x.png'; document.body.append(i)}")
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert page.run("window.bad") is None
+    assert "Content Security Policy" in json.dumps(page.said)
+
+
+def test_filters_by_click_and_by_key(opened):
+    page = opened()
+    assert shown(page) == "25 rows"
+    page.run("document.querySelector('[data-filter=lost]').click()")
+    assert shown(page) == "10 rows"
+    assert (
+        page.run("[...document.querySelectorAll('#rows .tag')].map(t => t.textContent)").count("student lost")
+        == 10
+    )
+    for key, rows in (("2", "5 rows"), ("3", "10 rows"), ("4", "5 rows"), ("5", "1 row"), ("0", "25 rows")):
+        page.press(key)
+        assert shown(page) == rows
+        assert page.run("document.querySelector('[aria-pressed=true] kbd').textContent") == key
+
+
+def test_search_keys_and_pages(opened):
+    page = opened()
+    page.press("/")
+    assert page.run("document.activeElement.id") == "search"
+    page.run("{search.value = 'INPUT OF R7'; search.dispatchEvent(new Event('input'))}")
+    page.run("new Promise(done => setTimeout(done, 200))")
+    assert shown(page) == "1 row"
+    page.run("{search.value = ''; search.dispatchEvent(new Event('input'))}")
+    page.run("new Promise(done => setTimeout(done, 200))")
+    page.press("Escape")
+    for _ in range(11):
+        page.press("j")
+    assert page.run("document.getElementById('page').textContent") == "Page 2 of 3"
+    page.press("k")
+    assert page.run("document.getElementById('page').textContent") == "Page 1 of 3"
+    assert (
+        page.run("[...document.getElementById('rows').children].findIndex(r => r.classList.contains('here'))")
+        == 9
+    )
+
+
+def test_hostile_answers_stay_text(opened):
+    page = opened()
+    page.press("4")
+    assert "<img src=x onerror=alert(2)>" in page.run("document.getElementById('rows').textContent")
+    assert page.run("document.querySelectorAll('img').length") == 0
+    assert page.run("document.scripts.length") == 2
+
+
+def test_the_theme_can_be_turned(opened):
+    page = opened()
+    light = page.run("getComputedStyle(document.body).backgroundColor")
+    page.run("document.getElementById('theme').click()")
+    assert page.run("getComputedStyle(document.body).backgroundColor") != light
+    assert page.run("document.getElementById('theme').textContent") == "Light"
+
+
+def test_ten_thousand_answers_are_there_at_once(opened):
+    told = [
+        answer(who, f"r{n}", "word " * 60 + str(n)) for n in range(10_000) for who in ("teacher", "student")
+    ]
+    began = time.perf_counter()
+    page = opened(answers=told)
+    assert shown(page) == "10,000 rows"
+    assert page.run("document.querySelectorAll('#rows > li').length") == 10
+    took_ms = page.run("performance.getEntriesByType('navigation')[0].loadEventEnd")
+    assert took_ms < 2000, f"{took_ms} ms of {time.perf_counter() - began:.1f} s"

@@ -1,0 +1,160 @@
+"""report.html as text: what is there, what is not, and that nothing from outside becomes markup."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from distill.errors import StorageError
+from distill.report import html, words
+from distill.report.frontier import frontier, thinned
+from distill.report.reproduce import flags, private
+from distill.report.svg import Axis, linear, logarithmic
+from distill.store import jsonl
+from distill.store.run import Run
+from distill.store.taskfile import write_task
+from tests.conftest import MOOD
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+
+
+def real(name="sentiment"):
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def answer(who, row, text, gold="happy", **more):
+    found = {"who": who, "row": row, "split": "gold", "text": text, "answer": text, "gold": gold}
+    return {**found, "input": f"input of {row}", "finish_reason": "stop", **more}
+
+
+def rows_of(page):
+    return json.loads(re.search(r'id="data-rows">(.*?)</script>', page, re.S)[1])
+
+
+@pytest.mark.parametrize("name", ["sentiment", "question-type", "orders", "own-inputs"])
+def test_a_real_report_says_what_was_done_and_whether_to_ship(name):
+    told = real(name)
+    page = html.render(
+        told["report"], told["receipt"], told["metrics"], run={"name": "r", **told["settings"]}
+    )
+    headline = {"yes": "Yes", "no": "No", "unclear": "Not enough data"}[told["report"]["verdict"]["answer"]]
+    assert f'<h1 id="verdict">{headline}</h1>' in page
+    assert f"{told['receipt']['accepted']:,} pairs kept" in page
+    assert "distill --run r finetune" in page
+    assert "undefined" not in page.split("<script>")[0].lower()
+    assert "None" not in page.split("<script>")[0].split("</style>")[1]
+
+
+def test_a_report_alone_has_no_empty_section():
+    page = html.render(real()["report"])
+    for absent in ('id="data"', 'id="training"', 'id="judge"', 'id="rows"', 'id="slices"', "distill --run"):
+        assert absent not in page
+    assert '<section aria-labelledby="scores">' in page
+
+
+def test_text_from_outside_is_never_markup():
+    report = real()["report"]
+    report |= {"task": HOSTILE, "notes": [HOSTILE], "correction": HOSTILE}
+    report["verdict"]["sentence"] = f"Yes: {HOSTILE}: {HOSTILE}"
+    for each in report["systems"]:
+        each |= {"model": HOSTILE, "prompt": HOSTILE}
+    numbers = {"n": 9, "a": 0.1, "b": 0.2, "diff": -0.1, "low": -0.2, "high": 0.1, "p_adjusted": 0.5}
+    report["slices"] = [{"by": HOSTILE, "value": HOSTILE, **numbers}]
+    report["judge"] = {"model": HOSTILE, "banner": HOSTILE}
+    answers = [answer("student", HOSTILE, HOSTILE, HOSTILE), answer("teacher", HOSTILE, "happy", HOSTILE)]
+    run = {
+        "name": HOSTILE,
+        "instruction": HOSTILE,
+        "versions": {HOSTILE: HOSTILE},
+        "generate": {"inputs": HOSTILE},
+    }
+    page = html.render(report, {"accepted": 1, "tried": 2, "dropped": {HOSTILE: 1}}, None, (), answers, run)
+    assert page.count("<script") == 2
+    assert "<img" not in page
+    assert "\u2028" not in page
+    assert rows_of(page)["rows"][0]["said"][1]["text"] == HOSTILE.replace("\u2028", "\\u2028")
+
+
+def test_the_policy_allows_what_is_in_the_page_and_nothing_else():
+    page = html.render(real()["report"])
+    policy = re.search(r'Content-Security-Policy" content="(.*?)"', page)[1].replace("&#39;", "'")
+    style = re.search(r"<style>(.*?)</style>", page, re.S)[1]
+    script = re.search(r"<script>(.*?)</script>", page, re.S)[1]
+    assert "default-src 'none'" in policy
+    assert f"style-src '{html.digest(style)}'" in policy
+    assert f"script-src '{html.digest(script)}'" in policy
+    assert "http" not in page.split("</style>")[1].replace("http-equiv", "")
+    assert not re.search(r"<[^>]+ (style|on\w+)=", page)
+
+
+def test_who_did_better_is_told_row_by_row_losses_first():
+    said = [("a", "happy", "happy"), ("b", "sad", "happy"), ("c", "happy", "sad"), ("d", None, "happy")]
+    answers = [answer("student", row, mine or "??", answer=mine) for row, mine, _ in said]
+    answers += [answer("teacher", row, theirs) for row, _, theirs in said]
+    answers += [answer("teacher again", "a", "sad")]
+    page = html.render(real()["report"], answers=answers, judged={"a": {"flipped": True}})
+    rows = rows_of(page)["rows"]
+    assert [(row["input"][-1], row["outcome"], row["format"], row["flipped"]) for row in rows] == [
+        ("b", "lost", False, False),
+        ("d", "lost", True, False),
+        ("c", "won", False, False),
+        ("a", "tie", False, True),
+    ]
+    assert 'data-filter="flipped"' in page
+    assert 'data-filter="flipped"' not in html.render(real()["report"], answers=answers)
+
+
+def test_the_judges_banner_stands_wherever_its_numbers_do():
+    report = real()["report"] | {"judge": {"model": "m", "banner": "The judge is the teacher."}}
+    page = html.render(report, answers=[answer("student", "a", "happy"), answer("teacher", "a", "happy")])
+    assert page.count("The judge is the teacher.") == 3
+
+
+def test_commands_name_no_folder_and_no_secret():
+    from distill.config import CompareConfig
+
+    assert flags({"gold": "/home/me/secret/gold.jsonl", "max_drop": 5.0, "seed": 0}, CompareConfig) == [
+        "--gold", "gold.jsonl", "--max-drop", "5.0",
+    ]  # fmt: skip
+    assert private("https://me:key@host:8000/v1?token=x") == "https://host:8000/v1"
+
+
+def test_an_unknown_price_is_not_drawn_and_not_zero():
+    systems = [{"who": "teacher", "usd_per_1000": 0.3}, {"who": "student", "usd_per_1000": None}]
+    scores = {who: {"value": 0.8, "low": 0.7, "high": 0.9} for who in ("teacher", "student")}
+    assert frontier(systems, scores, "usd_per_1000", "USD") is None
+    systems[1]["usd_per_1000"] = 0.003
+    drawn = frontier(systems, scores, "usd_per_1000", "USD")
+    assert "student 80.0% at $0.0030" in drawn or "student 80.0% at $0.003" in drawn
+    assert words.usd(None) == "unknown"
+    assert words.usd(0) == "$0"
+
+
+def test_axes_hold_their_values_and_their_ticks():
+    axis = logarithmic([0.004, 0.3], 50, 400)
+    assert axis.at(0.004) < axis.at(0.03) < axis.at(0.3)
+    assert axis.at(0.000001) == 50
+    assert all(axis.low <= tick <= axis.high for tick in axis.ticks())
+    assert len(linear([0.5, 0.5], 0, 10).ticks()) >= 2
+    assert Axis(0, 1, 0, 100).ticks() == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert len(thinned([(step, 1.0) for step in range(100_000)])) <= 600
+
+
+def test_a_full_disk_costs_the_page_and_not_the_report(tmp_path, monkeypatch):
+    run = Run(tmp_path / "r")
+    write_task(run.task, MOOD)
+    report = real()["report"]
+    run.finish("compare", report, {})
+    written = html.write_html(run, report)
+    assert written == run.html
+    assert "Decide the mood of a note." in written.read_text()
+
+    def full(path, chunks):
+        raise jsonl.full_disk(path, OSError(28, "No space left on device"))
+
+    monkeypatch.setattr(jsonl, "replace_bytes", full)
+    with pytest.raises(StorageError, match="disk is full"):
+        html.write_html(run, report)
+    assert run.summary("compare")["verdict"] == report["verdict"]

@@ -1,0 +1,106 @@
+"""transformers' Trainer and the hand-written loop are one training: curves, weights, what is left alone."""
+
+import pytest
+
+from distill.errors import DistillError, UsageError
+from tests.student.engines import curve, fitted, recipe_of, rows_of, weights_of
+
+pytestmark = pytest.mark.slow
+
+ENGINES = ["trainer", "loop"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"schedule": "cosine"}, {"lora_dropout": 0.1, "weight_decay": 0.1}, {"micro_batch": 1, "epochs": 1.5}],
+    ids=lambda changes: "-".join(changes),
+)
+def test_loop_and_trainer_are_one_curve(chat, learner_of, changes):
+    runs = []
+    for engine in ENGINES:
+        _, learner = learner_of(dropout=changes.get("lora_dropout", 0.0))
+        rows = rows_of(chat, 26)
+        trained, records = fitted(learner, rows[:18], rows[18:], recipe_of(engine=engine, **changes))
+        runs.append((trained, records, weights_of(learner)))
+    (first, records, weights), (second, others, other_weights) = runs
+    assert len(records) == first.steps == second.steps > 5
+    for name in ("loss", "lr", "grad_norm", "step", "epoch"):
+        assert curve(records, name) == pytest.approx(curve(others, name), abs=1e-5), name
+    validated = [pair for pair in zip(records, others, strict=True) if pair[0]["valid_loss"] is not None]
+    assert len(validated) >= 3
+    assert all(
+        left["valid_loss"] == pytest.approx(right["valid_loss"], abs=1e-5) for left, right in validated
+    )
+    assert (weights - other_weights).abs().max() < 1e-5
+    assert first.best_step == second.best_step
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_only_what_should_change_changes(chat, learner_of, engine):
+    wrapped, learner = learner_of()
+    before = {name: value.clone() for name, value in wrapped.state_dict().items()}
+    use_cache = wrapped.config.use_cache
+    fitted(learner, rows_of(chat, 8), [], recipe_of(engine=engine))
+    changed = {name for name, value in wrapped.state_dict().items() if not value.equal(before[name])}
+    assert changed == {name for name in before if "lora_" in name}
+    assert wrapped.config.use_cache == use_cache
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_loss_that_is_not_finite_names_the_row(chat, learner_of, engine):
+    from dataclasses import replace
+
+    from distill.student.loss import loss_sum
+
+    _, learner = learner_of()
+    rows = rows_of(chat, 8)
+
+    def poisoned(net, batch, pad):
+        bad = any(row.id == rows[5].id for row in batch)
+        return loss_sum(net, batch, pad) * (float("nan") if bad else 1.0)
+
+    with pytest.raises(DistillError, match="training loss is not finite") as caught:
+        fitted(replace(learner, loss=poisoned), rows, [], recipe_of(engine=engine))
+    assert caught.value.where == f"rows {rows[5].id}"
+    assert "--learning-rate" in caught.value.hint
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_gradient_that_is_not_finite_stops_the_run(chat, learner_of, engine):
+    _, learner = learner_of()
+    learner.parameters[0].register_hook(lambda grad: grad * float("inf"))
+    records = []
+    with pytest.raises(DistillError, match="gradient is not finite"):
+        fitted(learner, rows_of(chat, 8), [], recipe_of(engine=engine), say=records.append)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_it_stops_early(chat, learner_of, engine):
+    _, learner = learner_of()
+    rows, said = rows_of(chat, 16), []
+    recipe = recipe_of(engine=engine, learning_rate=0.2, epochs=20, early_stopping=2)  # too fast on purpose
+    trained, records = fitted(learner, rows[:8], rows[8:], recipe, say=said.append)
+    losses = [record["valid_loss"] for record in records if record["valid_loss"] is not None]
+    assert trained.steps == len(records) < 40
+    assert all(loss >= min(losses[:-2]) for loss in losses[-2:])
+    assert any("stopping early" in text for text in said)
+
+
+def test_reports_are_off_unless_asked_for_and_possible(chat, learner_of, monkeypatch):
+    _, learner = learner_of()
+    rows = rows_of(chat, 4)
+    with pytest.raises(UsageError, match="wandb is not installed"):
+        fitted(learner, rows, [], recipe_of(report_to="wandb"))
+    with pytest.raises(UsageError, match="sends no reports"):
+        fitted(learner, rows, [], recipe_of(engine="loop", report_to="wandb"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="one process"):
+        fitted(learner, rows, [], recipe_of())
+
+
+def test_trainer_leaves_nothing_behind_and_prints_nothing(chat, learner_of, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    _, learner = learner_of()
+    fitted(learner, rows_of(chat, 4), [], recipe_of())
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out == ""
