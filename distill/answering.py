@@ -172,7 +172,7 @@ class Answering:
         )
 
     def elect(self, answers: Sequence[str | None]) -> tuple[int, float, float]:
-        """(place of the answer that agrees with most others, its share of all votes, its lead over the next)."""
+        """(place of the answer that most others agree with, its share of all votes, its lead)."""
         count = [
             sum(other is not None and same(self.task, answer, other) for other in answers) if answer else 0
             for answer in answers

@@ -21,7 +21,7 @@ def flag(name: str) -> str:
 def options(
     *configs: type, only: Collection[str] | None = None
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a click command with the flags of `configs`, or `only` some. A flag left out arrives as None."""
+    """Decorate a click command with the flags of `configs`, or `only` some; one left out arrives as None."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         # A flag that several steps have (--seed) stands once and goes to each of them.

@@ -126,8 +126,8 @@ def estimated(summary: Mapping[str, Any]) -> Sequence[Any]:
         f"{summary['n']:,} pairs will take about {calls['value']:,.0f} calls "
         f"({calls['low']:,.0f} to {calls['high']:,.0f}), {usd}, "
         f"{duration(seconds['value'])} ({duration(seconds['low'])} to {duration(seconds['high'])}).\n"
-        f"From {summary['tried']} rows tried, {summary['kept']} of them kept; {summary['calls_now']} calls made "
-        "now, which the real run uses.",
+        f"From {summary['tried']} rows tried, {summary['kept']} of them kept; {summary['calls_now']} calls "
+        "made now, which the real run uses.",
         "Next: the same command without --dry-run",
     )
 

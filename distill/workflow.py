@@ -14,6 +14,7 @@ from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, Generat
 from distill.console import Bar
 from distill.errors import GateFailed, UsageError
 from distill.jury import find_judge
+from distill.opened import find_others, open_students
 from distill.options import fill
 from distill.store import jsonl
 from distill.store.run import STEPS, Run, Step
@@ -23,9 +24,7 @@ from distill.types import Task
 from distill.workplace import (
     Context,
     filled,
-    find_others,
     needs,
-    open_students,
     terminal,
     with_teacher,
     workplace,
@@ -222,7 +221,7 @@ def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) 
     """
     if given.get("dry_run"):
         raise UsageError(
-            "a dry run is of one step", where="--dry-run", hint="pick a task, then: distill generate --dry-run"
+            "a dry run is of one step", where="--dry-run", hint="pick a task; distill generate --dry-run"
         )
     own = given.get("task") if not brief else None
     # One flag of two steps: a mode is generate's judge, a model compare's, "off" both.

@@ -11,6 +11,7 @@ from distill.cli import main
 from distill.config import CompareConfig
 from distill.console import Console
 from distill.errors import DataError, StorageError, TeacherError, UsageError
+from distill.opened import find_others
 from distill.report.plain import visible
 from distill.report.terminal import report as rendered
 from distill.steps.compare import compare, made_from
@@ -24,7 +25,7 @@ from distill.teacher.ledger import Ledger, call_key
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Completion, Label, Message, Pair, Prediction, Quiet, Task
-from distill.workplace import Workplace, find_others
+from distill.workplace import Workplace
 
 pytestmark = pytest.mark.slow  # together they take seconds
 

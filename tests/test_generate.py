@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
+from distill.answering import Answering, reads_well
 from distill.config import GenerateConfig
 from distill.errors import DataError, DistillError, Interrupted
-from distill.answering import Answering, reads_well
 from distill.filters.chain import on_answers
 from distill.planning import plan
 from distill.steps.generate import frozen, generate, made_from

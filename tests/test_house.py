@@ -35,6 +35,7 @@ FLOORS = (
     {"options", "console"},
     {"views", "views_rows"},
     {"workplace"},
+    {"opened"},
     {"jury"},
     {"workflow", "workflow_data"},
     {"reviewing"},

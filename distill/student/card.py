@@ -84,7 +84,7 @@ def licence_of(weights: "Weights") -> str:
 
 
 def gguf_licence(path: Path) -> str | None:
-    """`general.license` of a GGUF file, or None. Found by its key: a reader takes seconds over the vocabulary.
+    """`general.license` of a GGUF file, or None. Found by key: a reader takes seconds over the vocabulary.
 
     After a key come its type (8: a string), a length and the bytes (GGUF specification).
     """

@@ -110,7 +110,7 @@ class Session:
             yield [self.rows[row] for row in order[index]]
 
     def backward(self, batch: Sequence[Row]) -> float:
-        """The batch's mean loss, its gradients in the parameters. Raises as `loop.step_loss`, and DeviceError."""
+        """The batch's mean loss, its gradients in the parameters. Raises as `Passes.step_loss`."""
         self._began, self._batch = time.perf_counter(), batch
         seed_step(self.recipe.config.seed, self.state.step + 1)
         return self.passes.step_loss(self.learner, batch)

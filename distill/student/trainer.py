@@ -54,14 +54,8 @@ class Engine(transformers.Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """Batches of rows as they are: the loss makes tensors of them."""
-        # A generator of its own, so that torch's is where the other engine has it.
         rows: Any = list(self.session.rows)
-        return torch.utils.data.DataLoader(
-            rows,
-            batch_sampler=Batches(self.session),
-            collate_fn=list,
-            generator=torch.Generator(),
-        )
+        return torch.utils.data.DataLoader(rows, batch_sampler=Batches(self.session), collate_fn=list)
 
     def training_step(
         self, model: torch.nn.Module, inputs: Sequence[Row], num_items_in_batch: Any = None

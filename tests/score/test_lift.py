@@ -18,7 +18,8 @@ def test_figures_by_hand():
 
 def test_nothing_kept_is_no_figure():
     found = filter_lift([True, False], [True, False], [False, False])
-    assert found["diff"] is None and found["kept"]["value"] is None
+    assert found["diff"] is None
+    assert found["kept"]["value"] is None
 
 
 @pytest.mark.slow

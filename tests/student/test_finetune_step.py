@@ -30,6 +30,9 @@ class Told(Quiet):
     def say(self, text):
         self.said.append(text)
 
+    def marked(self, text):
+        self.said.append(text)
+
 
 @pytest.fixture
 def run(tmp_path):

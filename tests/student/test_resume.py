@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +77,31 @@ def test_a_checkpoint_of_this_run_is_taken_up(chat, learner_of, interrupted):
     said, steps = again(learner_of()[1], chat, interrupted, {"rows": "x", "lr": 1})
     assert said == ["going on after step 2 of 6, from the checkpoint"]
     assert steps == [3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("engine", ["trainer", "loop"])
+def test_the_best_weights_outlive_the_interruption(chat, learner_of, tmp_path, engine):
+    """The second validation was the best, and the run is stopped after the third."""
+    path, seen, there = tmp_path / "checkpoint.safetensors", [], []
+    script = [5.0, 1.0, 2.0, 3.0, 4.0, 6.0]
+    rows = rows_of(chat, 12)
+    for stop in (3, None):
+        _, learner = learner_of()
+
+        def judge(net, piece, pad, learner=learner):
+            seen.append(weights_of(learner))
+            return script[len(seen) - 1], 0
+
+        watch = {"checkpoint": path, "stopped": lambda stop=stop: len(there) == stop}
+        judged, recipe = replace(learner, judge=judge), recipe_of(engine=engine, epochs=3)
+        if stop:
+            with pytest.raises(Interrupted):
+                fitted_on(judged, rows[:8], rows[8:], recipe, there, watch)
+        else:
+            trained = fitted_on(judged, rows[:8], rows[8:], recipe, there, watch)
+    assert len(seen) == 6
+    assert trained.best_step == 2
+    assert weights_of(learner).equal(seen[1])
 
 
 @pytest.mark.parametrize("spoil", ["settings", "model", "damage", "pickle", "key"])

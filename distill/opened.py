@@ -1,0 +1,88 @@
+"""Students opened for a command: the run's own with its base, and others to compare with.
+
+Refuses a student that was trained on other pairs than there are now, or for another task.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill import views
+from distill.config import FinetuneConfig
+from distill.console import Bar
+from distill.errors import UsageError
+from distill.options import fill
+from distill.store.run import Run
+from distill.store.taskfile import read_task
+from distill.workplace import Workplace, needs
+
+if TYPE_CHECKING:
+    from distill.systems import Other
+
+
+def open_students(place: Workplace) -> tuple[Any, Any]:
+    """(student, base): what the run trained, and the same untrained.
+
+    Raises UsageError where the adapter was made from other pairs than there are now.
+    """
+    from distill.steps.finetune import made_from
+    from distill.student.device import pick as pick_device
+    from distill.student.opening import open_student, trained_weights
+
+    trained = (place.run.summary("finetune") or {})["made_from"]
+    config = fill(FinetuneConfig, trained)
+    if changed := place.run.changed("finetune", made_from(place.run, config)):
+        raise UsageError(
+            f"the student is stale: {', '.join(changed)} changed since it was trained",
+            where=str(place.run.adapter),
+            hint=f"run: {views.command(place.run, 'finetune')}",
+        )
+    with Bar(place.console) as bar:
+        bar.begin("loading the student", None)
+        device = pick_device(config.device, config.dtype)
+        weights = trained_weights(config.student, config.student_kind, place.run.adapter)
+        student = open_student(weights, device, place.run.adapter)
+        return student, student.base()
+
+
+def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
+    """The students of `--also`: another run's, else a model as it comes; opened when they are first asked.
+
+    Raises UsageError where a name is taken, or the other run's student is for another task.
+    """
+    from distill.student.opening import trained_weights
+    from distill.systems import Other, adapter_digest
+    from distill.weights import student_weights
+
+    found, task = [], read_task(place.run.task)
+    for name in dict.fromkeys(names):
+        root = place.run.root.parent / name
+        other = Run(root) if "/" not in name and (root / "run.json").is_file() else None
+        if name in ("teacher", "student", "base", "prompted base", "teacher again") or root == place.run.root:
+            raise UsageError(f"'{name}' is compared anyway", where=f"--also {name}")
+        if other is None:
+            model = student_weights(name)
+            found.append(Other(name, name, None, partial(_open, place, model, FinetuneConfig(), None)))
+            continue
+        needs(other, "finetune")
+        theirs = read_task(other.task)
+        if (theirs.kind, theirs.label_names, theirs.fields) != (task.kind, task.label_names, task.fields):
+            raise UsageError(
+                f"the student of run '{name}' was trained for another task: {theirs.name}",
+                where=f"--also {name}",
+                hint="compare students whose answers are the same labels or fields",
+            )
+        config = fill(FinetuneConfig, (other.summary("finetune") or {})["made_from"])
+        weights = trained_weights(config.student, config.student_kind, other.adapter)
+        opened = partial(_open, place, weights, config, other.adapter)
+        found.append(Other(name, config.student, adapter_digest(other), opened))
+    return found
+
+
+def _open(place: Workplace, weights: Any, config: FinetuneConfig, adapter: Path | None) -> Any:
+    from distill.student.device import pick as pick_device
+    from distill.student.opening import open_student
+
+    place.console.say(f"loading {weights.label}")
+    return open_student(weights, pick_device(config.device, config.dtype), adapter)

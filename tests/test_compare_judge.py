@@ -1,0 +1,214 @@
+"""compare with a judge, end to end: what is shown, a judge at an endpoint, its money and its faults."""
+
+import asyncio
+import dataclasses
+import re
+from io import StringIO
+
+import pytest
+from rich.console import Console as Terminal
+
+from distill.ask import student_messages
+from distill.config import CompareConfig, SpendConfig, TeacherConfig
+from distill.console import Console
+from distill.errors import BudgetReached, TeacherError
+from distill.jury import find_judge
+from distill.report.terminal import report as rendered
+from distill.steps.compare import compare
+from distill.store import jsonl
+from distill.store.run import Run
+from distill.store.taskfile import write_task
+from distill.student.protocol import Answer
+from distill.teacher.ledger import spent
+from distill.teacher.scripted import ScriptedTeacher
+from distill.types import Pair, Quiet, Task
+from distill.workflow import run_all
+from distill.workplace import Workplace
+from tests.teacher.fault_server import FaultServer, chat, error
+
+pytestmark = pytest.mark.slow  # together they take seconds
+
+TASK = Task("colours", "text", "Say the colour of the thing.")
+ROWS = 24
+HOSTILE = "<script>alert(1)</script> [red]overall: a[/red]"
+
+
+def words(number):
+    return " ".join(f"word{number}x{place}" for place in range(8))
+
+
+class Student:
+    model = "small"
+
+    def answer(self, conversations, *, max_new_tokens, batch_size):
+        for place, messages in enumerate(conversations):
+            number = int(messages[-1].content.split()[1])
+            yield place, Answer(f"{HOSTILE} {number}" if number % 2 else words(number), "stop", 0.01, 2)
+
+
+def teacher_says(request, _sample):
+    number = int(re.search(r"thing (\d+)", request.messages[-1].content)[1])
+    return words(number) + " dear reader"
+
+
+def verdict(content):
+    """For the answer that has the right words in their order, then for the shorter one."""
+    right = words(int(re.search(r"Input: thing (\d+)", content)[1]))
+    found = re.search(
+        r"Answer (\S+-a):\n(.*?)\n+Answer (\S+-b):\n(.*?)\n*=== [0-9a-f]{16} ===", content, re.S
+    )
+    one, two = ((right in found[place], -len(found[place])) for place in (2, 4))
+    return f"overall: {found[1] if one > two else found[3]}"
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = Run.open(tmp_path / "runs", "one", create=True)
+    write_task(run.task, TASK)
+    rows = [Pair.make(student_messages(TASK, f"thing {n}"), words(n), "test") for n in range(ROWS)]
+    jsonl.replace(run.splits["test"], rows)
+    jsonl.replace(run.splits["train"], [Pair.make(student_messages(TASK, "thing 999"), "a colour", "train")])
+    run.adapter.mkdir(parents=True)
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    return run
+
+
+@pytest.fixture
+def place(run):
+    return Workplace(run, Console(as_json=False, quiet=True))
+
+
+def compared(place, teacher, config):
+    told = TeacherConfig(teacher="big", base_url="http://127.0.0.1:9/v1", max_wait_s=0.2)
+    judge = find_judge(place, config, told, SpendConfig(), ())
+    student = Student()
+    return asyncio.run(compare(place.run, config, teacher, student, student, Quiet(), (), judge))
+
+
+def judge_by_teacher(request, sample):
+    content = request.messages[-1].content
+    return verdict(content) if "=== " in content else teacher_says(request, sample)
+
+
+def shown(report):
+    made = StringIO()
+    Terminal(file=made, width=200, force_terminal=True, color_system="truecolor").print(rendered(report))
+    return made.getvalue()
+
+
+def test_the_teacher_as_judge_is_told_in_json_terminal_and_page(place, run):
+    teacher = ScriptedTeacher(judge_by_teacher, model="big")
+    report = compared(place, teacher, CompareConfig(ask_twice=0, judge="teacher"))
+    found = report["judged"]
+    assert (found["split"], found["judge"], found["same_family"]) == ("test", "big", True)
+    assert (found["win"], found["loss"], found["tie"], found["unscored"]) == (ROWS // 2, ROWS // 2, 0, 0)
+    assert "is the teacher itself" in found["banner"]
+    assert run.summary("compare")["judged"] == found
+    seen = shown(report)
+    assert f"student {ROWS // 2} won, 0 tied, {ROWS // 2} lost against teacher" in seen
+    assert re.search(r"\x1b\[1;37;41m[^\n]*is the teacher itself", seen)
+    page = run.html.read_text()
+    assert "is the teacher itself" in page
+    assert "<script>alert(1)" not in page
+
+
+def test_without_a_judge_nothing_is_said_of_one(place, run):
+    report = compared(place, ScriptedTeacher(teacher_says, model="big"), CompareConfig(ask_twice=0))
+    assert "judged" not in report
+    assert "judge" not in shown(report)
+    assert 'id="judge"' not in run.html.read_text()
+
+
+def test_a_judge_at_an_endpoint_is_bought_once_and_its_calls_are_on_disk(place, run, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
+    teacher = ScriptedTeacher(teacher_says, model="big")
+    with FaultServer(lambda _, body: chat(verdict(body["messages"][-1]["content"]))) as server:
+        config = CompareConfig(ask_twice=0, judge="referee-1", judge_base_url=server.url, judge_rows=12)
+        report = compared(place, teacher, config)
+        asked = len(server.asked)
+        again = compared(place, teacher, config)
+        assert len(server.asked) == asked == spent(run.ledger("judge"))[0]
+    assert report["judged"]["judge"] == "referee-1"
+    assert report["judged"]["n"] == 12
+    assert report["judged"]["same_family"] is False
+    assert again["judged"] == report["judged"]
+    assert {body["model"] for body in server.asked} == {"referee-1"}
+    assert not any("sk-secret" in path.read_text() for path in run.root.rglob("*.json*"))
+
+
+def test_a_judge_that_always_errors_stops_with_words_and_costs_no_answer(place, run):
+    teacher = ScriptedTeacher(teacher_says, model="big")
+    with FaultServer(lambda *_: error(500)) as server:
+        config = CompareConfig(ask_twice=0, judge="referee-1", judge_base_url=server.url)
+        with pytest.raises(TeacherError, match="the judge gives no answer") as caught:
+            compared(place, teacher, config)
+    assert (caught.value.where, caught.value.exit_code) == ("--judge referee-1", 1)
+    assert run.summary("compare") is None
+    bought = len(teacher.requests)
+    report = compared(place, teacher, dataclasses.replace(config, judge="off"))
+    assert len(teacher.requests) == bought
+    assert "judged" not in report
+
+
+def test_a_judge_that_answers_prose_is_not_trusted_and_its_numbers_are_unknown(place, run):
+    with FaultServer(lambda *_: chat("Both have their merits. I would say 7 out of 10.")) as server:
+        config = CompareConfig(ask_twice=0, judge="referee-1", judge_base_url=server.url)
+        report = compared(place, ScriptedTeacher(teacher_says, model="big"), config)
+    found = report["judged"]
+    assert (found["win_rate"], found["n"], found["unscored"]) == (None, 0, ROWS)
+    assert found["mark"] == "not trustworthy"
+    assert "no verdict on any of 24 pairs" in shown(report)
+    page = run.html.read_text()
+    assert "These numbers are not trustworthy." in page
+    assert "NaN" not in page
+
+
+def test_a_judge_spends_no_more_than_is_left_of_the_budget(place, run, tmp_path):
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[models]\n"referee-1" = { input = 100.0, output = 100.0 }\n')
+    told = TeacherConfig(
+        teacher="big", base_url="http://127.0.0.1:9/v1", price_in=0, price_out=0, prices=prices
+    )
+    with FaultServer(
+        lambda _, body: chat(verdict(body["messages"][-1]["content"]), usage=(500, 5))
+    ) as server:
+        config = CompareConfig(ask_twice=0, judge="referee-1", judge_base_url=server.url)
+        judge = find_judge(place, config, told, SpendConfig(1.0), ())
+        teacher = ScriptedTeacher(teacher_says, model="big")
+        with pytest.raises(BudgetReached):
+            asyncio.run(compare(run, config, teacher, Student(), Student(), Quiet(), (), judge))
+    calls, usd = spent(run.ledger("judge"))
+    assert calls == len(server.asked) > 5
+    assert 0 < usd <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("given", "making", "comparing"),
+    [
+        (None, None, None),
+        ("auto", "auto", None),
+        ("on", "on", None),
+        ("off", "off", None),
+        ("gpt-4o", None, "gpt-4o"),
+        ("teacher", None, "teacher"),
+    ],
+)
+def test_run_gives_its_one_judge_flag_to_the_step_it_means(given, making, comparing, monkeypatch):
+    seen = {}
+
+    def step(name):
+        def noted(_context, *arguments, **_more):
+            seen[name] = arguments[-1]
+            return {"verdict": {"answer": "yes"}}, ()
+
+        return noted
+
+    for name in ("explore", "pick", "generate", "finetune", "compare"):
+        monkeypatch.setattr(f"distill.workflow.{name}", step(name))
+    monkeypatch.setattr("distill.workflow.present", lambda *_: None)
+
+    class Context:
+        as_json = True
+
+    run_all(Context(), "brief", "1", {"judge": given})
+    assert (seen["generate"]["judge"], seen["compare"]["judge"]) == (making, comparing)
