@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import re
+from contextlib import closing
 from io import StringIO
 
 import pytest
@@ -19,9 +20,9 @@ from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
 from distill.student.protocol import Answer
-from distill.teacher.ledger import spent
+from distill.teacher.ledger import Ledger, spent
 from distill.teacher.scripted import ScriptedTeacher
-from distill.types import Pair, Quiet, Task
+from distill.types import Completion, Message, Pair, Quiet, Request, Task
 from distill.workflow import run_all
 from distill.workplace import Workplace
 from tests.teacher.fault_server import FaultServer, chat, error
@@ -180,6 +181,25 @@ def test_a_judge_spends_no_more_than_is_left_of_the_budget(place, run, tmp_path)
     calls, usd = spent(run.ledger("judge"))
     assert calls == len(server.asked) > 5
     assert 0 < usd <= 1.0
+
+
+def test_what_compare_spent_counts_for_the_judge(place, run, tmp_path):
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[models]\n"referee-1" = { input = 100.0, output = 100.0 }\n')
+    request = Request(messages=(Message("user", "before"),))
+    with closing(Ledger(run.ledger("compare"))) as ledger:
+        ledger.put("key", 0, "big", request, Completion("x", cost_usd=0.99))
+    told = TeacherConfig(
+        teacher="big", base_url="http://127.0.0.1:9/v1", price_in=0, price_out=0, prices=prices
+    )
+    config = CompareConfig(judge="referee-1", judge_base_url="http://127.0.0.1:9/v1")
+    judge = find_judge(place, config, told, SpendConfig(1.0), ())
+
+    async def left():
+        async with judge(ScriptedTeacher([])) as opened:
+            return opened.budget.room_usd
+
+    assert asyncio.run(left()) == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize(

@@ -116,9 +116,7 @@ class CompareConfig:
     )
     ask_twice: int = knob(100, "Rows the teacher answers twice, for its self-agreement; 0: none.", at_least=0)
     verify: bool = knob(False, "Recompute every number of the report from answers.jsonl; nothing is asked.")
-    judge: str = knob(
-        "off", "Who judges open answers: a model's name, 'local', 'teacher' (partial), 'off'."
-    )
+    judge: str = knob("off", "Who judges open answers: a model's name, 'local', 'teacher' (partial), 'off'.")
     judge_base_url: str | None = knob(None, "The judge's endpoint; default the teacher's.")
     judge_rows: int = knob(200, "Rows the judge compares, spread evenly.", at_least=1)
     max_rows: int | None = knob(None, "Use only the first rows of each split.", at_least=1)

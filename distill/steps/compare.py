@@ -120,9 +120,7 @@ async def compare(
     return report
 
 
-def model_names(
-    teacher: Teacher, student: Student, base: Student, others: Sequence[Other]
-) -> dict[str, str]:
+def model_names(teacher: Teacher, student: Student, base: Student, others: Sequence[Other]) -> dict[str, str]:
     """Who -> the name of its model."""
     names = {"teacher": teacher.model, "student": student.model, "base": base.model, PROMPTED: base.model}
     return names | {other.who: other.model for other in others}

@@ -19,7 +19,7 @@ MOST_BANDS, MOST_ROWS = 20, 4
 DEVIATIONS = 3.2
 """How many standard errors a signature may be under the threshold, for the texts to be compared at all."""
 SPACED, UNSPACED_GRAM = 5, 2
-RECENT = 1024
+RECENT = 4096
 """Texts whose sketch is kept: those in flight between being judged and being accepted."""
 UNSPACED_CHAR = re.compile(f"[{UNSPACED}]")
 NOT_WORD = re.compile(r"[\W_]+")
