@@ -27,19 +27,22 @@ LOOK_S = 0.2
 class LocalTeacher:
     """Answers with the GGUF in `weights`, up to `slots` requests at once. Costs nothing: 0.0 USD a call.
 
-    Raises UsageError where llama.cpp is not installed or cannot load the file.
+    The server starts with the first call: a run whose answers are all known loads no model, and one that is
+    stopped before it has answered anything may never end. Raises UsageError where llama.cpp is not installed
+    or, at the first call, cannot load the file.
     """
 
     def __init__(self, weights: Weights, *, slots: int = SLOTS, timeout_s: float = PATIENCE_S) -> None:
-        self._label = weights.label
-        self._server = start_server(weights, slots=slots)
+        self._weights, self._slots, self._timeout_s = weights, slots, timeout_s
         self._identity = identity(weights)
-        self._client = self._connect(timeout_s)
+        self._server: Any = None
+        self._client: OpenAITeacher | None = None
+        llama(weights)
 
     @property
     def model(self) -> str:
         """What the weights are called."""
-        return self._label
+        return self._weights.label
 
     @property
     def identity(self) -> str:
@@ -48,23 +51,29 @@ class LocalTeacher:
 
     async def complete(self, request: Request, sample: int = 0) -> Completion:
         """One attempt at the embedded server."""
+        if self._client is None:
+            self._client = self._connect()
         return await self._client.complete(request, sample)
 
     async def close(self) -> None:
         """Close the connections and stop the server."""
-        await self._client.close()
+        if self._client is not None:
+            await self._client.close()
         self._server = None
 
-    def _connect(self, timeout_s: float) -> "OpenAITeacher":
+    def _connect(self) -> "OpenAITeacher":
         from distill.teacher.openai_client import OpenAITeacher
 
+        self._server = start_server(self._weights, slots=self._slots)
         return OpenAITeacher(
-            self._label,
+            self._weights.label,
             base_url=f"{self._server.listening_address}/v1",
             api_key="none",
-            timeout_s=timeout_s,
+            timeout_s=self._timeout_s,
             price_in=0.0,
             price_out=0.0,
+            # llama.cpp's server waits for open connections when it is stopped, for ever.
+            keep_alive=False,
         )
 
 
@@ -75,8 +84,8 @@ def identity(weights: Weights) -> str:
     return f"local {weights.label} {weights.gguf_path.stat().st_size}"
 
 
-def start_server(weights: Weights, *, slots: int) -> Any:
-    """A llama.cpp server on a free loopback port, silent; freed when no one holds it any more."""
+def llama(weights: Weights) -> Any:
+    """The module of llama.cpp. Raises UsageError where it is not installed, or `weights` is no GGUF file."""
     try:
         import xllamacpp
     except ImportError:
@@ -87,6 +96,12 @@ def start_server(weights: Weights, *, slots: int) -> Any:
         ) from None
     if weights.gguf_path is None:
         raise UsageError(f"{weights.label} is no GGUF file", where="--local-model")
+    return xllamacpp
+
+
+def start_server(weights: Weights, *, slots: int) -> Any:
+    """A llama.cpp server on a free loopback port, silent; freed when no one holds it any more."""
+    xllamacpp = llama(weights)
     params = xllamacpp.CommonParams()
     params.model.path = str(weights.gguf_path)
     params.model_alias = {weights.label}  # else every answer names the file's path

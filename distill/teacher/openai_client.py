@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 CONNECT_S = 10.0
 IDLE_S = 30.0
-LINGER_S = 0.01
+LINGER_S = 0.05
 
 
 class OpenAITeacher:
     """`model` at `base_url`. Prices are USD per million tokens; None means unknown, and so is then the cost.
 
     `left_out` is what the endpoint turned out not to support and is no longer sent; `on_left_out` hears of
-    each such parameter when it is learned.
+    each such parameter when it is learned. Without `keep_alive` each call has a connection of its own.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class OpenAITeacher:
         price_out: float | None = None,
         left_out: Collection[str] = (),
         on_left_out: Callable[[str], None] | None = None,
+        keep_alive: bool = True,
     ) -> None:
         import aiohttp
 
@@ -61,6 +62,7 @@ class OpenAITeacher:
         self._prices = (price_in, price_out)
         self.left_out = set(left_out)
         self._on_left_out = on_left_out
+        self._keep_alive = keep_alive
         self._encoder = msgspec.json.Encoder()
         self._session: aiohttp.ClientSession | None = None
 
@@ -142,8 +144,9 @@ class OpenAITeacher:
 
         if self._session is None:
             tls = tls_context() if self._url.startswith("https") else True
+            kept = {"keepalive_timeout": IDLE_S} if self._keep_alive else {"force_close": True}
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=tls, keepalive_timeout=IDLE_S),
+                connector=aiohttp.TCPConnector(limit=0, ssl=tls, **kept),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=self._timeout,
                 proxy=self._proxy,
