@@ -48,7 +48,7 @@ def test_run_does_all_steps_once_and_knows_when_the_student_is_stale(place, caps
         assert summaries["generate"]["accepted"] == 30
         assert summaries["generate"]["cost_usd"] > 0
         assert summaries["finetune"]["steps"] == 2
-        assert {score["who"] for score in report["scores"]} == {"teacher", "base", "student"}
+        assert {score["who"] for score in report["scores"]} == {"teacher", "base", "prompted base", "student"}
         assert {score["split"] for score in report["scores"]} == {"test", "gold"}
         assert code == (0 if report["verdict"]["answer"] == "yes" else 3)
         asked = len(server.asked)
