@@ -38,7 +38,7 @@ FLOORS = (
     {"opened"},
     {"jury"},
     {"workflow", "workflow_data"},
-    {"reviewing"},
+    {"reviewing", "leaving"},
     {"cli", "api"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
