@@ -1,6 +1,6 @@
 """The statistics of compare on trial: against scipy and statsmodels, and against simulated compares.
 
-    python benchmarks/intervals.py          # half a minute on one core; writes results/intervals.json
+    python benchmarks/intervals.py          # two minutes on one core; writes results/intervals.json
 
 statsmodels, sacrebleu and rouge-score are needed for the parts that check against them: each part that they
 are absent for says so in the result.
@@ -32,8 +32,8 @@ from distill.score.text import tokens
 RESULT = Path(__file__).parent / "results" / "intervals.json"
 SIZES = (50, 200, 1000)
 COMPARES = 2000
-FEWER = 400
-"""Compares where each takes a bootstrap."""
+BOOTSTRAPS = 400
+"""Compares of the naive bootstrap that stands beside ours."""
 MARGIN = 3.0
 RATES = {
     # (student right and teacher wrong, the other way round): what a compare of about 80% right looks like
@@ -78,7 +78,7 @@ def planted() -> list[dict]:
     """What the gate says of a planted tie, 5-point loss and 5-point gain, in shares of the compares."""
     rows = []
     for name in ("tie", "5 points lost", "5 points gained"):
-        for n in (200, 1000, 3000):
+        for n in (200, 1000, 3000, 10_000):
             answers = [
                 gate(interval_of(*counts, n), MARGIN).answer for counts in drawn(n, RATES[name], seed=n + 2)
             ]
@@ -109,7 +109,7 @@ def by_conversation() -> list[dict]:
             held["ours"].append(ours[0] <= -0.05 <= ours[1])
             alone = interval_of(values.count(1.0), values.count(-1.0), len(values))
             held["rows as independent"].append(alone.low <= -0.05 <= alone.high)
-            if place < FEWER:
+            if place < BOOTSTRAPS:
                 sums = numpy.array(values).reshape(groups, turns).mean(axis=1)
                 picks = rng.integers(0, groups, (1000, groups))
                 low, high = numpy.quantile(sums[picks].mean(axis=1), [0.025, 0.975])
@@ -135,7 +135,7 @@ def graded() -> list[dict]:
     for n in SIZES:
         rng = numpy.random.default_rng(n)
         held = []
-        for _ in range(FEWER):
+        for _ in range(COMPARES):
             teacher = rng.beta(4, 2, n)
             student = numpy.clip(teacher - 0.05 + rng.normal(0, 0.15, n), 0, 1)
             found = paired_difference(student.tolist(), teacher.tolist(), 0)
@@ -144,7 +144,7 @@ def graded() -> list[dict]:
         many = numpy.clip(many_teacher - 0.05 + rng.normal(0, 0.15, len(many_teacher)), 0, 1)
         truth = float((many - many_teacher).mean())
         share = numpy.mean([low <= truth <= high for low, high in held])
-        rows.append({"n": n, "covered": float(share), "compares": FEWER})
+        rows.append({"n": n, "covered": float(share), "compares": COMPARES})
     return rows
 
 
@@ -159,7 +159,7 @@ def gap() -> list[dict]:
     for n in SIZES:
         rng = numpy.random.default_rng(n)
         held = []
-        for _ in range(FEWER):
+        for _ in range(COMPARES):
             hard = rng.random(n)
             base, student, teacher = (right_at(hard, at, rng) for at in (0.6, 0.75, 0.85))
             found = gap_closed(student, base, teacher, 0)
@@ -169,7 +169,7 @@ def gap() -> list[dict]:
         truth = (right[1] - right[0]) / (right[2] - right[0])
         told = [each for each in held if each is not None]
         share = numpy.mean([low <= truth <= high for low, high in told]) if told else None
-        rows.append({"n": n, "covered": share, "told": len(told) / FEWER, "compares": FEWER})
+        rows.append({"n": n, "covered": share, "told": len(told) / COMPARES, "compares": COMPARES})
     return rows
 
 

@@ -174,7 +174,7 @@ def tried(fault: Fault, *, rows: list[JudgedRow] | None = None, b_model: str = "
     truth = {row.input: row.gold or "" for row in rows}
     judge = scripted(fault, truth)
     try:
-        return asyncio.run(judged(judge, TASK, rows, b_model=b_model, seed=SEED, progress=Quiet())) | {
+        return asyncio.run(judged(judge, TASK, rows, b_model=b_model, seed=SEED, progress=Quiet()))[0] | {
             "calls": len(judge.requests)
         }
     except TeacherError as error:

@@ -12,9 +12,12 @@ COMMANDS = {
     "distill explore": config.ExploreConfig,
     "distill generate": config.GenerateConfig,
     "distill import": config.ImportConfig,
+    "distill suspects": config.SuspectsConfig,
     "distill export-data": config.ExportConfig,
     "distill finetune": config.FinetuneConfig,
     "distill compare": config.CompareConfig,
+    "distill review": config.ReviewConfig,
+    "distill failures": config.FailuresConfig,
     "the teacher (explore, generate, compare)": config.TeacherConfig,
     "money (explore, generate, compare)": config.SpendConfig,
 }

@@ -9,8 +9,8 @@ Refuses to decide: it fills in a candidate, and the rules keep or drop it.
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 
@@ -31,6 +31,7 @@ from distill.score.same import same
 from distill.teacher.protocol import Teacher
 from distill.types import Candidate, Completion, Example, Message, PromptChoice, Request, Task
 
+Stage = Literal["chosen", "revised", "judged"]
 READS_WELL = 0.6
 """Share of its own writing that the best prompt must read as it was meant, for agreement to be a filter."""
 TURN_TOKENS = 96
@@ -70,24 +71,35 @@ class Answering:
         self.task, self.config, self.teacher, self.shots, self.rules = task, config, teacher, shots, rules
         self.agreeing, self.agreeing_why = reads_well(task, config)
         self.judging = config.judge == "on" or (config.judge == "auto" and bool(task.rubric))
-        self.revising = config.revise == "on" or (config.revise == "auto" and task.kind in FREE)
+        # What "auto" stands for is settled before, on rows with a known answer.
+        self.revising = config.revise == "on"
         # A judge can choose among answers that differ; labels and facts are better voted on.
         self.choosing = config.best_of is not None and task.kind in FREE and self.judging
         self.unscored = 0
 
     async def answer(self, candidate: Candidate) -> Candidate:
         """The candidate with its answer, bettered and judged where the rules have nothing against it yet."""
+        async for _, at_last in self.stages(candidate):
+            candidate = at_last
+        return candidate
+
+    async def stages(self, candidate: Candidate) -> AsyncIterator[tuple[Stage, Candidate]]:
+        """The candidate after each stage that is on here, whether or not it changed anything."""
         if candidate.asked is not None:
             candidate = await self._read_back(candidate)
         elif self.task.kind == "chat":
             candidate = await self._converse(candidate)
         else:
             candidate = await self._elected(candidate)
-        if self.revising and candidate.answer and self.rules.judge(candidate).keep:
-            candidate = await self._revised(candidate)
-        if self.judging and candidate.answer and self.rules.judge(candidate).keep:
-            candidate = await self._judged(candidate)
-        return candidate
+        yield "chosen", candidate
+        if self.revising:
+            if candidate.answer and self.rules.judge(candidate).keep:
+                candidate = await self._revised(candidate)
+            yield "revised", candidate
+        if self.judging:
+            if candidate.answer and self.rules.judge(candidate).keep:
+                candidate = await self._judged(candidate)
+            yield "judged", candidate
 
     def request(self, candidate: Candidate, sample: int = 0) -> Request:
         """The one that `sample` of the candidate's answers is asked with.

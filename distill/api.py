@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from distill.config import FinetuneConfig, ImportConfig, plain
-from distill.errors import DataError, UsageError
+from distill.errors import DataError, GateFailed, UsageError
 from distill.options import flag, parameter
 from distill.parse import parse_answer
 from distill.store import jsonl
@@ -24,6 +24,7 @@ from distill.store.records import read_rows
 from distill.store.run import Run, read_json
 from distill.store.taskfile import read_task, write_task
 from distill.store.telling import kept_splits, pairs_of, talk_of, told, told_by
+from distill.student import stopping
 from distill.types import Message, Pair, Prediction, Progress, Quiet, Split, Task
 
 CARD = "student.json"
@@ -103,13 +104,21 @@ class Student:
     def train(self) -> dict[str, Any]:
         """Train on what was loaded: the summary, as metrics.json has it.
 
-        Raises UsageError where nothing was loaded, and what `distill finetune` raises.
+        Raises UsageError where nothing was loaded, what `distill finetune` raises, and GateFailed where too
+        few answers end by themselves; the student is kept and answers then too.
         """
         from distill.steps.finetune import finetune
+        from distill.steps.growing import learning_curve
 
         self._tuned = None
         with self.run.locked():
-            return finetune(self.run, self.config, self._progress)
+            summary = finetune(self.run, self.config, self._progress)
+            if self.config.learning_curve:
+                summary = learning_curve(self.run, self.config, self._progress, finetune)
+        if stopping.failed(summary):
+            told = summary["stops"]
+            raise GateFailed(stopping.sentence(told), where=str(self.run.adapter), hint=stopping.advice(told))
+        return summary
 
     def predict(self, inputs: Sequence[Input], *, batch_size: int = 32) -> list[str]:
         """An answer for each input, in order: a text as an input of the task, or a conversation as it stands.

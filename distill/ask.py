@@ -1,83 +1,61 @@
 """A task put into words: what a teacher is asked and what a student is shown. Pure; it sends nothing.
 
-The menu of prompts a teacher is tried with stands here. A prompt is known by its name everywhere: in
-`task.toml`, in `1-explore/` and in the report.
+It refuses to choose: which prompt of the menu a task is asked with is measured elsewhere.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
-
-import msgspec
+from typing import Any
 
 from distill import prompts
-from distill.errors import UsageError
-from distill.types import Example, Label, Message, Request, Task
-
-
-class PromptSpec(msgspec.Struct, frozen=True):
-    """One way to ask: a template, examples per label and their order, and whether the format is enforced."""
-
-    name: str
-    template: str
-    shots: int = 0
-    order: Literal["", "reversed", "turned"] = ""
-    strict: bool = False
-
-
-def _few(name: str, template: str) -> list[PromptSpec]:
-    """1 to 3 examples a label, in three orders: small teachers lean to the label they saw last.
-
-    As the file has them, the labels in turn; all of that backwards; or only the labels backwards.
-    """
-    orders: dict[str, Literal["", "reversed", "turned"]] = {
-        "": "",
-        "-reversed": "reversed",
-        "-turned": "turned",
-    }
-    return [
-        PromptSpec(f"{name}-{shots}{suffix}", template, shots, order)
-        for shots in (1, 2, 3)
-        for suffix, order in orders.items()
-        if not (shots == 1 and order == "turned")
-    ]
+from distill.menu import MENU, PromptSpec, find_prompt
+from distill.types import Example, Label, Message, PromptChoice, Request, Task
 
 
 EXAMPLES_TO_WRITE_LIKE = 3
-MENU = (
-    PromptSpec("zero-shot", "answer"),
-    PromptSpec("described", "answer-described"),
-    PromptSpec("format-strict", "answer", shots=1, strict=True),
-    *_few("few-shot", "answer"),
-    *_few("bare", "bare"),
-    *_few("cued", "cued"),
-)
-"""zero-shot and few-shot give the instruction as system message; described adds what each label means;
-format-strict holds the answer to its JSON schema; bare shows examples alone; cued names input and answer."""
+STARTING_SHOTS = 2
+ANSWER_HOLES = ("instruction", "described", "format", "noun", "cue", "input")
+"""What every prompt that asks for an answer may hold."""
 
 
 def prompt_names(task: Task) -> tuple[str, ...]:
-    """The prompts worth trying on `task`: without examples the few-shot ones would repeat zero-shot."""
-    most = max((len(group) for group in shot_groups(task, ())), default=0)
-    fitting = (spec for spec in MENU if spec.shots <= most or (spec.strict and most == 0))
-    # Without labels there is no order of labels to turn.
-    return tuple(spec.name for spec in fitting if task.labels or spec.order != "turned")
+    """The prompts for short answers worth trying on `task`: without examples few-shot would repeat zero-shot.
+
+    What asks for reasons first costs ten times the tokens: `starters` has those too.
+    """
+    return tuple(spec.name for spec in _fitting(task) if not spec.reasons)
 
 
-def find_prompt(name: str) -> PromptSpec:
-    """The prompt of that name. Raises UsageError naming those there are."""
-    for spec in MENU:
-        if spec.name == name:
-            return spec
-    known = ", ".join(spec.name for spec in MENU)
-    raise UsageError(f"there is no prompt '{name}'", where="task.toml, [prompt]", hint=f"known: {known}")
+def starters(task: Task) -> tuple[str, ...]:
+    """The prompts to start a search with, at most two orders of each kind: `variants` has their kin."""
+    shots = min(STARTING_SHOTS, _most_shots(task))
+    starting = [spec for spec in _fitting(task) if spec.strict or spec.shots in (0, shots)]
+    return tuple(spec.name for spec in starting if spec.order != "reversed")
+
+
+def _fitting(task: Task) -> list[PromptSpec]:
+    """The prompts of the menu that say something of their own for `task`."""
+    most = _most_shots(task)
+    # Without labels there is no order of labels to turn; without descriptions or schema nothing to say.
+    return [
+        spec
+        for spec in MENU
+        if (spec.shots <= most or (spec.strict and most == 0))
+        and (task.labels or spec.order != "turned")
+        and (described(task) or spec.template != "answer-described")
+        and (response_format(task) or not spec.strict)
+    ]
+
+
+def _most_shots(task: Task) -> int:
+    return max((len(group) for group in shot_groups(task, ())), default=0)
 
 
 def default_prompt(task: Task) -> str:
     """The measured prompt of the task, else the fullest few-shot its examples allow."""
     if task.prompt is not None:
         return find_prompt(task.prompt.name).name
-    most = max((len(group) for group in shot_groups(task, ())), default=0)
+    most = _most_shots(task)
     return f"few-shot-{min(most, 3)}" if most else "zero-shot"
 
 
@@ -103,18 +81,23 @@ def answer_request(
 
     `before` are the turns of the conversation ahead of it. `shots` are gold examples that come before the
     task's own; `rotation` turns the order in which the examples are shown, so that several samples do not
-    share one order's bias.
+    share one order's bias. Where `task.prompt` is that prompt, its own instruction and examples go before the
+    task's.
     """
     spec = find_prompt(prompt)
+    own = task.prompt if task.prompt is not None and task.prompt.name == prompt else PromptChoice(prompt)
     holes = {
-        "instruction": task.instruction,
+        "instruction": own.instruction or task.instruction,
         "described": described(task),
         "format": format_line(task),
         "noun": task.input_noun[:1].upper() + task.input_noun[1:],
         "cue": task.name.replace("-", " ").replace("_", " ").capitalize(),
     }
     *system, asked = prompts.render(spec.template, **holes, input=input)
-    shown = examples_shown(task, spec.shots, shots, rotation, order=spec.order, leave_out=input)
+    if own.shots:
+        shown = turned([example for example in own.shots if example.input != input], rotation)
+    else:
+        shown = examples_shown(task, spec.shots, shots, rotation, order=spec.order, leave_out=input)
     turns: list[Message] = []
     for example in shown:
         turns.append(prompts.render(spec.template, **holes, input=example.input)[-1])
@@ -148,6 +131,15 @@ def examples_shown(
     ]
     shown = [example for row in itertools.zip_longest(*groups) for example in row if example is not None]
     return shown[::-1] if order == "reversed" else shown
+
+
+def turned(shots: Sequence[Example], rotation: int) -> list[Example]:
+    """Chosen `shots` in their order of answers; `rotation` turns those of one answer among themselves."""
+    pools = {
+        output: iter(rotated([example for example in shots if example.output == output], rotation))
+        for output in {example.output for example in shots}
+    }
+    return [next(pools[example.output]) for example in shots]
 
 
 def rotated(examples: list[Example], by: int) -> list[Example]:

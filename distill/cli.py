@@ -16,10 +16,13 @@ from distill.config import (
     CompareConfig,
     ExploreConfig,
     ExportConfig,
+    FailuresConfig,
     FinetuneConfig,
     GenerateConfig,
     ImportConfig,
+    ReviewConfig,
     SpendConfig,
+    SuspectsConfig,
     TeacherConfig,
 )
 from distill.leaving import guarded
@@ -86,9 +89,11 @@ def cli(
 @click.pass_obj
 def explore(context: Context, /, brief: str, **given: Any) -> None:
     """Find tasks for BRIEF and see how well the teacher does each."""
-    from distill.workflow import explore, present
+    from distill.workflow import explore, present, refuse_unfinished
 
-    present(context, explore(context, brief, given))
+    summary, shown = explore(context, brief, given)
+    present(context, (summary, shown))
+    refuse_unfinished(summary)
 
 
 @cli.command()
@@ -112,9 +117,10 @@ def pick(context: Context, /, which: str, task_file: Path | None) -> None:
 @click.pass_obj
 def generate(context: Context, /, **given: Any) -> None:
     """Get N accepted input/answer pairs from the teacher, filtered and split."""
+    from distill.refining import refill
     from distill.workflow import generate, present
 
-    present(context, generate(context, given))
+    present(context, (refill if given["from_failures"] else generate)(context, given))
 
 
 @cli.command("import")
@@ -144,10 +150,12 @@ def export_data(context: Context, /, **given: Any) -> None:
 @options(FinetuneConfig)
 @click.pass_obj
 def finetune(context: Context, /, **given: Any) -> None:
-    """Train a small student on the pairs with LoRA."""
-    from distill.workflow import finetune, present
+    """Train a small student on the pairs with LoRA; exit 3 where its answers do not end by themselves."""
+    from distill.workflow import finetune, present, stop_gate
 
-    present(context, finetune(context, given))
+    summary, shown = finetune(context, given)
+    present(context, (summary, shown))
+    stop_gate(summary)
 
 
 @cli.command("inspect-data")
@@ -203,6 +211,39 @@ def audit(context: Context, /, n: int, seed: int, split: Any) -> None:
     from distill.workflow import present
 
     present(context, audit(context, n, seed, split))
+
+
+@cli.command()
+@options(SuspectsConfig, TeacherConfig, SpendConfig)
+@click.pass_obj
+def suspects(context: Context, /, **given: Any) -> None:
+    """Training pairs whose answer is likely wrong; --reask has the teacher vote, --apply corrects them."""
+    from distill.workflow import present
+    from distill.workflow_suspects import suspects
+
+    present(context, suspects(context, given))
+
+
+@cli.command()
+@options(ReviewConfig)
+@click.pass_obj
+def review(context: Context, /, **given: Any) -> None:
+    """Which answer is better? Blind pairs from compare (a / b / t / s / u / q); corrects the judge."""
+    from distill.refining import review
+    from distill.workflow import present
+
+    present(context, review(context, given))
+
+
+@cli.command()
+@options(FailuresConfig, TeacherConfig, SpendConfig)
+@click.pass_obj
+def failures(context: Context, /, **given: Any) -> None:
+    """What the student gets wrong, clustered and named; generate --from-failures refills those."""
+    from distill.refining import failures
+    from distill.workflow import present
+
+    present(context, failures(context, given))
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 DistillError            1  something went wrong that is not the user's doing (endpoint, disk, bug)
 ├── TeacherError        1  the endpoint cannot be reached, or answers what no retry mends
+│   └── TeacherGone     1  nothing answers at the endpoint, and nothing did before
 ├── StorageError        1  the disk is full, or a file cannot be written
 ├── UsageError          2  a flag, a file or a task is wrong
 │   └── DataError       2  a line of a file is wrong (`where` is file:line)
@@ -30,6 +31,10 @@ class DistillError(Exception):
 
 class TeacherError(DistillError):
     """The teacher's endpoint cannot be reached, or answers what no retry mends."""
+
+
+class TeacherGone(TeacherError):
+    """Nothing answers at the teacher's endpoint, and nothing did before in this session."""
 
 
 class StorageError(DistillError):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.store import jsonl
+from distill.store.refills import REFILL
 from distill.store.run import Run
 from distill.types import Candidate, Message
 
@@ -14,12 +15,12 @@ IMPORTED = "imported"
 
 
 def imported_lines(run: Run) -> list[dict[str, Any]]:
-    """The lines of candidates.jsonl that an import left."""
+    """The lines of candidates.jsonl that an import or a refilling left."""
     if not run.candidates.exists():
         return []
     jsonl.repair(run.candidates)
     lines = (record for _, record in jsonl.read(run.candidates, dict[str, Any]))
-    return [line for line in lines if line.get("origin") == IMPORTED]
+    return [line for line in lines if line.get("origin") in (IMPORTED, REFILL)]
 
 
 def given_candidates(inputs: Sequence[str]) -> list[Candidate]:

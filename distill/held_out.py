@@ -14,6 +14,7 @@ from distill.errors import DataError, UsageError
 from distill.score.stats import FEW
 from distill.score.text import normalised
 from distill.store import jsonl
+from distill.store.answers import Row
 from distill.store.records import records
 from distill.store.run import Run, digest
 from distill.store.shapes import INPUT_KEYS, OUTPUT_KEYS, read_gold
@@ -65,6 +66,18 @@ def gather_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut:
     return HeldOut(used, clustered(used), left_out, duplicates, test_duplicates)
 
 
+def answered(held_out: HeldOut, rows: Sequence[Row]) -> tuple[HeldOut, dict[str, int]]:
+    """(Only what is among `rows`, how many are not, by split); a split that lost all is gone."""
+    keys = {(row.split, row.pair.id) for row in rows}
+    kept = {
+        split: [pair for pair in pairs if (split, pair.id) in keys]
+        for split, pairs in held_out.splits.items()
+    }
+    left = {split: len(pairs) - len(kept[split]) for split, pairs in held_out.splits.items()}
+    splits = {split: pairs for split, pairs in kept.items() if pairs}
+    return held_out._replace(splits=splits), {split: count for split, count in left.items() if count}
+
+
 def check_student(run: Run, task: Task, trained_on: Sequence[Pair]) -> None:
     """Raises UsageError or DataError where the student was trained on other pairs, or for another task."""
     made_from = (run.summary("finetune") or {}).get("made_from", {})
@@ -110,6 +123,14 @@ def test_rows(run: Run, task: Task, seen: set[str]) -> tuple[list[Pair], int]:
         )
     once = unique(rows)
     return once, len(rows) - len(once)
+
+
+def valid_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut | None:
+    """The validation rows, a row an answer: they chose a checkpoint and trained nothing. None without any."""
+    pairs = read_split(run, "valid")
+    rows = [turn for pair in pairs for turn in turns(pair)] if task.kind in ("text", "chat") else pairs
+    used = {"valid": unique(rows)[: config.max_rows]}
+    return HeldOut(used, clustered(used)) if rows else None
 
 
 def turns(pair: Pair) -> list[Pair]:

@@ -6,14 +6,17 @@ calls.
 
 import asyncio
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, NamedTuple
 
+import msgspec
+
 from distill.errors import TeacherError
 from distill.judge import Choice, prefer, questions, transcript
-from distill.score.judge_trial import CANARIES, OWN, PADDED, trust
-from distill.score.judged import Ballot, Side, results
+from distill.score.judge_trial import CANARIES, OWN, PADDED
+from distill.score.judged import Side
+from distill.score.judgement import AGAIN, PAIR, Cast, section
 from distill.score.same import same
 from distill.score.text import normalised
 from distill.teacher.family import banner
@@ -21,9 +24,6 @@ from distill.teacher.flow import ordered
 from distill.teacher.protocol import Teacher
 from distill.types import Message, Pair, Prediction, Progress, Task
 
-PAIR, AGAIN = "pair", "again"
-OUTCOMES: dict[Side | None, str] = {"a": "won", "b": "lost", "tie": "tie", None: "unscored"}
-"""What becomes of a row, for a."""
 AHEAD = 128
 EACH = 20
 """Rows that each canary is tried on."""
@@ -74,8 +74,8 @@ async def judged(
     b_model: str,
     seed: int,
     progress: Progress,
-) -> dict[str, Any]:
-    """The section "judged" of report.json: `a` against `b` by `teacher` as judge, and whether to believe it.
+) -> tuple[dict[str, Any], list[Cast]]:
+    """(The section "judged" of report.json, the verdicts behind it): `a` against `b`, `teacher` as judge.
 
     `b_model` is what answered as `b`. Raises TeacherError where the judge cannot be reached, and what else
     the teacher raises; verdicts got by then are in its ledger.
@@ -87,33 +87,18 @@ async def judged(
     tried = [asked for row in chosen(rows, EACH, seed) for asked in trials(task, row, rows, a, b, seed)]
     progress.begin(f"{teacher.model} judges", len(pairs) + len(tried) + len(again))
     try:
-        ballots = await put(teacher, task, [*pairs, *tried], seed, progress)
-        second = await ask_again(teacher, task, again, seed, progress)
+        casts = await put(teacher, task, [*pairs, *tried], seed, progress)
+        casts += await ask_again(teacher, task, again, seed, progress)
     except TeacherError as error:
         raise TeacherError(
             f"the judge gives no answer: {error.message}",
             where=f"--judge {teacher.model}",
             hint="every answer and verdict so far is on disk: run it again, or leave it out: --judge off",
         ) from None
-    by_what: dict[str, list[Ballot]] = {}
-    for asked, ballot in zip([*pairs, *tried], ballots, strict=True):
-        by_what.setdefault(asked.what, []).append(ballot)
-    found = by_what.pop(PAIR, [])
-    forth = {ballot.row: ballot.forth for ballot in found}
-    trusted = trust(found, by_what, [(forth[row], said) for row, said in second])
-    return {
-        "judge": teacher.model,
-        "a": a,
-        "b": b,
-        "same_family": bool(related),
-        "banner": related,
-        "mark": "" if trusted["grade"] == "trustworthy" else trusted["grade"],
-        "trust": trusted,
-        **results(found, questions(task), seed),
-        "rows": [
-            {"row": each.row, "outcome": OUTCOMES[each.choice], "flipped": each.flipped} for each in found
-        ],
-    }
+    found = section(
+        casts, judge=teacher.model, banner=related, questions=questions(task), a=a, b=b, seed=seed
+    )
+    return found, casts
 
 
 def rows_to_judge(
@@ -212,40 +197,50 @@ def alike(one: str, other: str) -> bool:
 
 async def put(
     teacher: Teacher, task: Task, asked: Sequence[Asked], seed: int, progress: Progress
-) -> list[Ballot]:
+) -> list[Cast]:
     """The judge's verdicts on each pair, in both orders; answers that are alike are a tie unasked."""
 
-    async def work(one: Asked) -> Ballot:
-        row, lengths = one.row, (len(one.a), len(one.b))
-        if alike(one.a, one.b):
-            even = tuple(("tie", "tie") for _ in questions(task))
-            return Ballot(row.row, "tie", "tie", even, lengths, row.cluster, same=True)  # type: ignore[arg-type]
+    async def work(one: Asked) -> Cast:
+        cast = Cast(
+            what=one.what,
+            row=one.row.row,
+            forth="tie",
+            back="tie",
+            questions=tuple(("tie", "tie") for _ in questions(task)),
+            lengths=(len(one.a), len(one.b)),
+            cluster=one.row.cluster,
+            same=alike(one.a, one.b),
+        )
+        if cast.same:
+            return cast
         forth, back = await asyncio.gather(
             verdicts(teacher, task, one, seed), verdicts(teacher, task, one, seed, turned=True)
         )
         by_question = tuple(zip(forth[1:], back[1:], strict=True))
-        return Ballot(row.row, forth[0], back[0], by_question, lengths, row.cluster)
+        return msgspec.structs.replace(cast, forth=forth[0], back=back[0], questions=by_question)
 
-    found = []
-    async with aclosing(ordered(asked, work, AHEAD)) as done:
-        async for ballot in done:
-            found.append(ballot)
-            progress.advance()
-    return found
+    return await _all(asked, work, progress)
 
 
 async def ask_again(
     teacher: Teacher, task: Task, asked: Sequence[Asked], seed: int, progress: Progress
-) -> list[tuple[str, Side | None]]:
-    """(row, the verdict when it is asked once more), a shown first."""
+) -> list[Cast]:
+    """The verdicts when it is asked once more, a shown first."""
 
-    async def work(one: Asked) -> tuple[str, Side | None]:
-        return one.row.row, (await verdicts(teacher, task, one, seed, sample=1))[0]
+    async def work(one: Asked) -> Cast:
+        said = (await verdicts(teacher, task, one, seed, sample=1))[0]
+        return Cast(what=AGAIN, row=one.row.row, forth=said, lengths=(len(one.a), len(one.b)))
 
+    return await _all(asked, work, progress)
+
+
+async def _all(
+    asked: Sequence[Asked], work: Callable[[Asked], Awaitable[Cast]], progress: Progress
+) -> list[Cast]:
     found = []
     async with aclosing(ordered(asked, work, AHEAD)) as done:
-        async for each in done:
-            found.append(each)
+        async for cast in done:
+            found.append(cast)
             progress.advance()
     return found
 

@@ -12,16 +12,14 @@ from typing import Any
 
 from distill.answering import Answering
 from distill.ask import answer_request, voting_prompts
+from distill.bettering import FEWEST, known_rows, through_stages
 from distill.making import Making
 from distill.parse import parse_answer
 from distill.probing import gather
-from distill.score.lift import filter_lift
-from distill.score.same import same
+from distill.score.lift import filter_lift, stage_gains
 from distill.types import Candidate, Example, Task
 
 AUDITORS = 3
-FEWEST = 10
-"""Rows under which nothing is said."""
 
 
 async def measure(making: Making) -> dict[str, Any]:
@@ -33,7 +31,7 @@ async def measure(making: Making) -> dict[str, Any]:
         return _not_measured("a conversation has no known answer")
     if task.labels and making.given is None:
         return await _by_vote(making)
-    known = random.Random(config.seed).sample(making.seeds, min(config.lift_rows, len(making.seeds)))
+    known = known_rows(making.seeds, config.lift_rows, config.seed)
     if len(known) < FEWEST:
         return _not_measured(f"no rows with a known answer: --seeds FILE with {FEWEST} or more")
     return await _by_gold(making, known)
@@ -41,24 +39,16 @@ async def measure(making: Making) -> dict[str, Any]:
 
 async def _by_gold(making: Making, known: Sequence[Example]) -> dict[str, Any]:
     """Every known row through the answering stage and the answer rules, as any other input."""
-    task = making.task
     making.progress.begin("measuring filter lift on rows with a known answer", len(known))
-
-    async def answer(place: int) -> tuple[bool, bool, bool]:
-        row = known[place]
-        candidate = Candidate(index=place, input=row.input, answer="", origin="known")
-        candidate = await making.answering.answer(candidate)
-        making.progress.advance()
-        raw = parse_answer(task, candidate.raw or "")
-        return (
-            same(task, row.output, raw),
-            same(task, row.output, candidate.answer or None),
-            making.judged(candidate).keep,
-        )
-
-    rows = await gather(answer, range(len(known)))
-    raw, right, kept = zip(*rows, strict=True)
-    return _said("gold", filter_lift(raw, right, kept, seed=making.config.seed))
+    rows = await through_stages(making.answering, known, making.progress)
+    right = [stages for _, stages in rows]
+    at_last = [list(stages.values())[-1] for stages in right]
+    kept = [making.judged(candidate).keep for candidate, _ in rows]
+    seed = making.config.seed
+    lift = filter_lift([stages["plain"] for stages in right], at_last, kept, seed=seed)
+    # A judge's verdict keeps or drops; it changes no answer.
+    stages = [gain for gain in stage_gains(right, seed) if gain["stage"] != "judged"]
+    return {**_said("gold", lift), "stages": stages}
 
 
 async def _by_vote(making: Making) -> dict[str, Any]:

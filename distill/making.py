@@ -9,7 +9,7 @@ refuses to count a row it did not keep, and to end with fewer than N in silence.
 import itertools
 import math
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -21,7 +21,7 @@ from distill.config import GenerateConfig
 from distill.errors import DistillError
 from distill.filters.chain import Chain, on_answers, on_inputs
 from distill.filters.correction import corrected, correction, read_corrections
-from distill.given import IMPORTED, imported_lines
+from distill.given import imported_lines
 from distill.planning import Cell, plan
 from distill.probing import write_input
 from distill.saturation import Saturation
@@ -37,9 +37,10 @@ class Making:
     """Candidates on their way: the stages, their rules and the counts the receipt is made of.
 
     `given` are candidates that bring their input (and perhaps a response); None: the teacher writes them.
-    `imported` are pairs that count towards N, `protected` inputs that no pair may be like: gold and seeds.
-    `through` is asked in the teacher's place. `answered` are the candidates that came to an answer, and
-    whether each was kept.
+    `imported` are pairs that count towards N, `known` ones that do not; nothing may be made that is like
+    them, or like `protected` inputs: gold and seeds.
+    `through` is asked in the teacher's place; `revision` says why answers are revised or not. `answered` are
+    the candidates that came to an answer, and whether each was kept.
     """
 
     def __init__(
@@ -54,8 +55,11 @@ class Making:
         given: Sequence[Candidate] | None = None,
         protected: Sequence[str] = (),
         imported: Sequence[Pair] = (),
+        known: Sequence[Pair] = (),
         through: Teacher | None = None,
+        revision: Mapping[str, Any] | None = None,
     ) -> None:
+        self.revision = revision
         self.run, self.task, self.config, self.teacher, self.progress = run, task, config, teacher, progress
         self._asked = through or teacher
         self.seeds, self.given = seeds, given
@@ -69,12 +73,12 @@ class Making:
         self.lost: Counter[str | None] = Counter()
         self.answered: list[tuple[Candidate, bool]] = []
         self.imported = list(imported)
-        for place, pair in enumerate(imported, 1):
-            # The user's own rows count towards N, and nothing may be made that is like them.
+        for place, pair in enumerate((*imported, *known), 1):
             self.on_input.remember(
-                Candidate(index=-place, input=pair.input, answer=pair.answer, origin=IMPORTED)
+                Candidate(index=-place, input=pair.input, answer=pair.answer, origin=pair.origin)
             )
-            self.kept[pair.answer if task.labels else None] += 1
+        # The user's own rows count towards N.
+        self.kept.update(pair.answer if task.labels else None for pair in imported)
 
     def __enter__(self) -> "Making":
         return self
@@ -115,7 +119,7 @@ class Making:
             self._show(candidate, verdict)
 
         for source in self._sources():
-            sieved = self._sieve(source, drop)
+            sieved = self.sieve(source, drop)
             async with aclosing(ordered(sieved, self.answering.answer, self.teacher.ahead)) as answered:
                 async for found in answered:
                     candidate = corrected(found, self.corrections)
@@ -190,7 +194,7 @@ class Making:
             finish_reason=finish,
         )
 
-    async def _sieve(
+    async def sieve(
         self, source: AsyncGenerator[Candidate, None], drop: Callable[[Candidate, Verdict], None]
     ) -> AsyncIterator[Candidate]:
         """Candidates whose input passes the input rules: only those are worth another call."""
@@ -249,13 +253,18 @@ class Making:
         worst = ", ".join(f"{number} {rule}" for rule, number in self.dropped.most_common(3))
         repeats = self.saturation.sentence()
         knob = "--near-duplicate" if repeats else "--max-tries"
+        hint = f"more values under [attributes] in task.toml, {knob} or --agreement off help"
+        if 2 * self.dropped["truncated"] > self.dropped.total():
+            hint = (
+                "most answers were cut or do not fit the teacher's context window: another "
+                f"--max-answer-tokens (now {self.config.max_answer_tokens}) helps"
+            )
         return DistillError(
             f"only {count} of {self.config.n} pairs after {self.tried} candidates "
             f"({'; '.join(filter(None, [repeats, worst])) or 'no answers'})",
             where=str(self.run.candidates),
-            hint=f"more values under [attributes] in task.toml, {knob} or"
-            f" --agreement off help; --n {count} takes what there is. Nothing bought is lost, and every "
-            "dropped row is there with its reason: distill rows",
+            hint=f"{hint}; --n {count} takes what there is. Nothing bought is lost, and every dropped row is "
+            "there with its reason: distill rows",
         )
 
     def receipt(self, accepted: int) -> dict[str, Any]:
@@ -270,7 +279,7 @@ class Making:
             "prompt": default_prompt(self.task),
             "agreement": {"used": self.answering.agreeing, "why": self.answering.agreeing_why},
             "judge": {"used": self.answering.judging, "unscored": self.answering.unscored},
-            "revised": self.answering.revising,
+            "revision": self.revision or {"on": self.answering.revising},
             "worst_leak": msgspec.to_builtins(worst) if (worst := self.on_input.worst_leak) else None,
         }
 

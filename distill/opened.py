@@ -13,6 +13,7 @@ from distill.config import FinetuneConfig
 from distill.console import Bar
 from distill.errors import UsageError
 from distill.options import fill
+from distill.results import ASIDE
 from distill.store.run import Run
 from distill.store.taskfile import read_task
 from distill.workplace import Workplace, needs
@@ -59,7 +60,7 @@ def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
     for name in dict.fromkeys(names):
         root = place.run.root.parent / name
         other = Run(root) if "/" not in name and (root / "run.json").is_file() else None
-        if name in ("teacher", "student", "base", "prompted base", "teacher again") or root == place.run.root:
+        if name in ("teacher", "student", "base", "prompted base", *ASIDE) or root == place.run.root:
             raise UsageError(f"'{name}' is compared anyway", where=f"--also {name}")
         if other is None:
             model = student_weights(name)

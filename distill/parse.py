@@ -3,8 +3,10 @@
 import itertools
 import json
 import re
+import unicodedata
 from typing import Any
 
+from distill.menu import find_prompt
 from distill.types import AnswerField, Label, Task, content_id
 
 PREFIX = re.compile(
@@ -14,6 +16,8 @@ FENCE = re.compile(r"^```[a-zA-Z]*\n(.*?)\n?```$", re.S)
 BULLET = re.compile(r"^\s*(?:[-*•·]|\(?\d{1,3}[.):、])\s*")
 LONGEST_ENTRY = 60
 ANSWER_LINE = "Answer: "
+LAST_ANSWER = re.compile(r"^\W*(?:(?:so|the|my|final)\s+)*answer\W*?(?:\s+is)?\s*[:\uff1a]\W*", re.I | re.M)
+"""What a teacher that reasons first ends with, in the shapes models give it: "**Answer:** x"."""
 LARGEST_NUMBER = 2**53
 MOST_TRIES = 50
 QUOTES = "\"'`*“”‘’«»「」"
@@ -24,6 +28,8 @@ def parse_answer(task: Task, text: str) -> str | None:
     text = (unreasoned(text) if task.rationale else text).strip()
     if task.kind == "label":
         return parse_label(task.label_names, text)
+    if task.prompt is not None and find_prompt(task.prompt.name).reasons:
+        text = concluded(text)
     if task.kind == "json":
         return parse_json(task.fields, text)
     return text or None
@@ -37,6 +43,12 @@ def reasoned(rationale: str, answer: str) -> str:
 def unreasoned(text: str) -> str:
     """The answer in what such a student said: all that follows the last answer line, or all of it."""
     return text.rpartition(f"\n{ANSWER_LINE}")[2]
+
+
+def concluded(text: str) -> str:
+    """The answer of a teacher that was asked for its reasons first: what follows its last "Answer:", or all."""
+    found = list(LAST_ANSWER.finditer(text))
+    return (text[found[-1].end() :].strip() or text) if found else text
 
 
 def parse_lines(text: str) -> list[str]:
@@ -58,6 +70,7 @@ def parse_label(names: tuple[str, ...], text: str) -> str | None:
     if isinstance(value, dict) and len(value) == 1:
         text = str(next(iter(value.values())))
     by_key = {_key(name): name for name in names}
+    text = concluded(text)
     first_line = PREFIX.sub("", text.strip().split("\n")[0])
     if exact := by_key.get(_key(first_line)):
         return exact
@@ -162,7 +175,7 @@ def parse_proposal(entry: dict[str, Any]) -> Task | None:
     labels = names_in(entry.get("labels"))
     fields = [re.sub(r"\W+", "_", field).strip("_") for field in names_in(entry.get("fields"))]
     fields = [field for field in dict.fromkeys(fields) if field]
-    if len(instruction) < 4 or kind not in ("label", "text", "json"):
+    if len(instruction) < 4 or kind not in ("label", "text", "json", "chat"):
         return None
     if (kind == "label" and len(labels) < 2) or (kind == "json" and not fields):
         return None
@@ -176,6 +189,18 @@ def parse_proposal(entry: dict[str, Any]) -> Task | None:
     )
 
 
+def parse_plain_proposals(text: str) -> list[Task]:
+    """Label tasks from lines "name; instruction; input; label, label", for a teacher that writes no JSON."""
+    tasks = []
+    for line in text.splitlines():
+        parts = [part.strip().strip(QUOTES) for part in re.split("[;\uff1b|]", BULLET.sub("", line))]
+        if len(parts) == 4:
+            entry: dict[str, Any] = dict(zip(("name", "instruction", "input_noun"), parts, strict=False))
+            entry |= {"kind": "label", "labels": re.split("[,\uff0c\u3001/]", parts[3])}
+            tasks += [task] if (task := parse_proposal(entry)) else []
+    return list({task.name: task for task in tasks}.values())
+
+
 def names_in(value: Any) -> list[str]:
     """The distinct names in a list of strings, or of objects with a name; nothing from anything else."""
     if not isinstance(value, list):
@@ -187,8 +212,12 @@ def names_in(value: Any) -> list[str]:
 
 
 def slug(text: str) -> str:
-    """`text` as a name that may become a folder: lower case, at most 48 letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.casefold()).strip("-")[:48].strip("-")
+    """`text` as a name that may become a folder: lower case, at most 48 letters, digits and hyphens.
+
+    Accents go; of a script that is not Latin nothing is left.
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.casefold()).strip("-")[:48].strip("-")
 
 
 def _inner_objects(text: str) -> list[dict[str, Any]]:

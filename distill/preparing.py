@@ -3,22 +3,27 @@
 Refuses to buy anything before every file is read.
 """
 
+import dataclasses
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
+from distill.answering import Answering
 from distill.ask import prompt_names
+from distill.bettering import known_rows, revision_pays
 from distill.config import GenerateConfig
 from distill.errors import UsageError
+from distill.filters.chain import on_answers
 from distill.given import IMPORTED, given_candidates, logged_candidates
 from distill.making import Making
 from distill.planning import has_attributes, propose_attributes
 from distill.probing import Probe, choice, race_length, try_prompts, write_probes
 from distill.store.logs import read_logs
 from distill.store.pairs import read_pairs
+from distill.store.refills import refilled_pairs
 from distill.store.run import Run
 from distill.store.shapes import read_gold, read_inputs
 from distill.store.taskfile import read_task, update_attributes, update_prompt
@@ -56,7 +61,24 @@ async def prepared(run: Run, config: GenerateConfig, teacher: Ledgered, progress
     if sources.given is None and unplanned:
         task = await planned(run, task, config, teacher, progress)
     task = await settle_prompt(run, task, config, teacher, progress, sources.seeds)
-    return open_making(run, task, config, teacher, progress, sources)
+    config, revision = await settle_revision(task, config, teacher, progress, sources.seeds)
+    return open_making(run, task, config, teacher, progress, sources, revision=revision)
+
+
+async def settle_revision(
+    task: Task, config: GenerateConfig, teacher: Teacher, progress: Progress, seeds: Sequence[Example]
+) -> tuple[GenerateConfig, dict[str, Any]]:
+    """(`config` with revision on or off, why): "auto" is on where it pays on the user's known rows."""
+    if config.revise != "auto":
+        return config, {"on": config.revise == "on", "why": f"--revise {config.revise}"}
+    rules = on_answers(task, config)
+    answering = Answering(task, dataclasses.replace(config, revise="on"), teacher, seeds, rules)
+    try:
+        known = known_rows(seeds, config.lift_rows, config.seed)
+        found = await revision_pays(answering, known, progress)
+    finally:
+        rules.close()
+    return dataclasses.replace(config, revise="on" if found["on"] else "off"), found
 
 
 def open_making(
@@ -68,11 +90,22 @@ def open_making(
     sources: Sources,
     *,
     through: Teacher | None = None,
+    revision: Mapping[str, Any] | None = None,
 ) -> Making:
     """The making stage on `task` as it stands; `through` is asked in the teacher's place."""
     imported = [pair for pair in read_pairs(run) if pair.origin == IMPORTED]
+    known = refilled_pairs(run, task)
     return Making(
-        run, task, config, teacher, progress, **sources._asdict(), imported=imported, through=through
+        run,
+        task,
+        config,
+        teacher,
+        progress,
+        **sources._asdict(),
+        imported=imported,
+        known=known,
+        through=through,
+        revision=revision,
     )
 
 

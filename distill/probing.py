@@ -2,58 +2,39 @@
 
 Gold rows are the best probes. Without them, a probe of a label task is right by construction: the teacher
 wrote it for that label; and a probe of a free answer has no right answer, so there two samples must agree.
-It refuses to call either of them gold.
+It refuses to call either of them gold, and a refusal an answer.
 """
 
 import itertools
-import random
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from distill.ask import answer_request, find_prompt, prompt_names, write_request
+from distill.ask import answer_request, prompt_names, write_request
+from distill.filters.refusal import ANYWHERE
+from distill.menu import find_prompt
 from distill.parse import parse_answer, parse_input
 from distill.planning import Cell, plan
 from distill.score.same import same
 from distill.score.stats import wilson
+from distill.scouted import Basis, Probe, Trial
 from distill.teacher.flow import ordered
 from distill.teacher.protocol import Teacher
-from distill.types import Example, Progress, PromptChoice, Task
+from distill.types import Completion, Example, Progress, PromptChoice, Task
 
 T = TypeVar("T")
 R = TypeVar("R")
-Basis = Literal["gold", "construction", "agreement"]
 INPUT_TOKENS = 96
 AHEAD = 64
 FIRST_PROBES = 12
 VOTERS = 2
-
-
-class Probe(msgspec.Struct, frozen=True):
-    """One input a task is tried on; `expected` is the label it was written for, or its `gold` answer."""
-
-    input: str
-    expected: str | None = None
-    gold: bool = False
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """What one prompt did on the probes: right of n with the Wilson interval, and every answer."""
-
-    prompt: str
-    basis: Basis
-    right: int
-    n: int
-    low: float
-    high: float
-    answers: list[str | None]
-
-    @property
-    def value(self) -> float:
-        """Share of probes answered right."""
-        return self.right / self.n if self.n else 0.0
+REASON_TOKENS = 192
+"""Room for an answer that is preceded by its reasons."""
+ASKED_TWICE_AT = 0.7
+Way = str | PromptChoice
+"""A prompt of the menu, or one with an instruction or examples of its own."""
 
 
 async def write_input(
@@ -101,31 +82,42 @@ async def try_prompts(
     max_tokens: int,
     progress: Progress,
     shots: Sequence[Example] = (),
+    ways: Sequence[Way] | None = None,
+    heard: list[Trial] | None = None,
 ) -> list[Trial]:
-    """Every prompt of the menu that fits `task`, best first, by successive halving (Jamieson 2016).
+    """Every one of `ways` (None: all that fits `task`), best first, by successive halving (Jamieson 2016).
 
     All are tried on the first probes, the best third of them on twice as many, and so on: only prompts
-    that may win are tried on all. The probes are shuffled, so that each stage sees every label.
+    that may win are tried on all. Probes are taken in their order, in which labels should take turns. Each
+    trial is put into `heard` as it ends: what there is where the money ends.
     """
-    shuffled = random.Random(len(probes)).sample(list(probes), len(probes))
-    names, out = list(prompt_names(task)), list[Trial]()
-    for upto, count in race(len(names), len(shuffled)):
-        out = [trial for trial in out if trial.prompt not in names[:count]]
-        stage = [
-            await try_prompt(
+    left, out = [as_way(way) for way in ways or prompt_names(task)], list[Trial]()
+    for upto, count in race(len(left), len(probes)):
+        out = [trial for trial in out if trial.way not in left[:count]]
+        stage = list[Trial]()
+        for way in left[:count]:
+            trial = await try_prompt(
                 task,
                 teacher,
-                name,
-                shuffled[:upto],
+                way,
+                probes[:upto],
                 max_tokens=max_tokens,
                 progress=progress,
                 shots=shots,
             )
-            for name in names[:count]
-        ]
+            stage.append(trial)
+            if heard is not None:
+                heard.append(trial)
         out = sorted(stage, key=lambda trial: -trial.right) + out
-        names = [trial.prompt for trial in out]
+        left = [trial.way for trial in out]
     return out
+
+
+def as_way(way: Way) -> PromptChoice:
+    """The prompt alone, without what it scored."""
+    if isinstance(way, str):
+        return PromptChoice(way)
+    return PromptChoice(way.name, instruction=way.instruction, shots=way.shots)
 
 
 def race(prompts: int, probes: int) -> Iterator[tuple[int, int]]:
@@ -154,7 +146,7 @@ def race_calls(prompts: int, probes: int) -> int:
 async def try_prompt(
     task: Task,
     teacher: Teacher,
-    prompt: str,
+    prompt: Way,
     probes: Sequence[Probe],
     *,
     max_tokens: int,
@@ -162,31 +154,56 @@ async def try_prompt(
     shots: Sequence[Example] = (),
 ) -> Trial:
     """One prompt on the probes; gold `shots` come before the task's own examples, and are never the probe."""
-    basis: Basis = "construction" if task.kind == "label" else "agreement"
-    basis = "gold" if probes and all(probe.gold for probe in probes) else basis
-    request = partial(answer_request, task, prompt, max_tokens=max_tokens, shots=shots)
+    way = as_way(prompt)
+    task = msgspec.structs.replace(task, prompt=way)
+    basis = basis_of(task, probes)
+    room = max(max_tokens, REASON_TOKENS) if find_prompt(way.name).reasons else max_tokens
+    request = partial(answer_request, task, way.name, max_tokens=room, shots=shots)
 
-    async def answer(probe: Probe) -> tuple[str | None, bool]:
+    async def answer(probe: Probe) -> tuple[str | None, bool, bool]:
         first = await teacher.complete(request(probe.input))
-        answer = parse_answer(task, first.text) if first.finish_reason != "length" else None
+        answer = answered(task, first)
         right = answer is not None and probe.expected is not None and same(task, probe.expected, answer)
         if answer is not None and basis == "agreement":
-            again = request(probe.input, temperature=0.7, rotation=1)
-            right = same(task, answer, parse_answer(task, (await teacher.complete(again)).text))
-        progress.advance(note=f"{task.name}: {prompt}")
-        return answer, right
+            again = await teacher.complete(request(probe.input, temperature=ASKED_TWICE_AT, rotation=1))
+            right = same(task, answer, answered(task, again))
+        progress.advance(note=f"{task.name}: {way.name}")
+        return answer, right, refused(first)
 
-    answered = await gather(answer, probes)
-    interval = wilson(sum(right for _, right in answered), len(answered))
+    said = await gather(answer, probes)
+    interval = wilson(sum(right for _, right, _ in said), len(said))
     return Trial(
-        prompt=prompt,
+        prompt=way.name,
         basis=basis,
-        right=sum(right for _, right in answered),
-        n=len(answered),
+        right=sum(right for _, right, _ in said),
+        n=len(said),
         low=interval.low,
         high=interval.high,
-        answers=[text for text, _ in answered],
+        answers=[text for text, _, _ in said],
+        marks=[right for _, right, _ in said],
+        refused=sum(no for _, _, no in said),
+        instruction=way.instruction,
+        shots=way.shots,
     )
+
+
+def basis_of(task: Task, probes: Sequence[Probe]) -> Basis:
+    """What being right on these probes rests on."""
+    if probes and all(probe.gold for probe in probes):
+        return "gold"
+    return "construction" if task.kind == "label" else "agreement"
+
+
+def answered(task: Task, completion: Completion) -> str | None:
+    """The answer in what a teacher said; None where it is cut, unreadable or a refusal."""
+    if completion.finish_reason == "length" or refused(completion):
+        return None
+    return parse_answer(task, completion.text)
+
+
+def refused(completion: Completion) -> bool:
+    """Whether a model speaks for itself ("I cannot help with that") and does not answer."""
+    return completion.finish_reason == "content_filter" or bool(ANYWHERE.search(completion.text))
 
 
 def choice(trials: Sequence[Trial]) -> PromptChoice:
@@ -204,6 +221,8 @@ def choice(trials: Sequence[Trial]) -> PromptChoice:
         high=round(best.high, 4),
         n=best.n,
         others=tuple(rivals.values())[:VOTERS],
+        instruction=best.instruction,
+        shots=best.shots,
     )
 
 

@@ -1,11 +1,15 @@
 """Prompt templates: plain text with $holes, shipped in the wheel and editable in a checkout.
 
 A template is a text file whose lines `### system`, `### user` and `### assistant` start a message.
-Holds loading, rendering and fingerprints, and refuses to know what any prompt is for.
+Holds loading, rendering and fingerprints, and refuses to know what any prompt is for. A user's own folder goes
+before the shipped one for as long as `overlaid` lasts.
 """
 
 import hashlib
 import string
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -23,14 +27,77 @@ def folder() -> Path:
     return packaged if packaged.is_dir() else packaged.parent.parent / "prompts"
 
 
-@cache
+OWN: ContextVar[Path | None] = ContextVar("own templates", default=None)
+
+
+@contextmanager
+def overlaid(own: Path | None, extra_holes: Collection[str] = (), fixed: Collection[str] = ()) -> Iterator[None]:
+    """The templates in folder `own` go before the shipped ones of the same name; None changes nothing.
+
+    Raises UsageError naming the file where there is no such folder, a file is no template's (or that of one in
+    `fixed`, which must stay as they are), or has a hole that neither the shipped one has nor `extra_holes`.
+    """
+    if own is not None:
+        check_own(own, extra_holes, fixed)
+    token = OWN.set(own)
+    try:
+        yield
+    finally:
+        OWN.reset(token)
+
+
+def check_own(own: Path, extra_holes: Collection[str], fixed: Collection[str]) -> None:
+    """As `overlaid`, which calls it."""
+    if not own.is_dir():
+        raise UsageError("no such folder", where=f"--prompts {own}", hint="a folder of NAME.txt templates")
+    known = sorted(found.stem for found in folder().glob("*.txt") if found.stem not in fixed)
+    for path in sorted(own.glob("*.txt")):
+        if path.stem not in known:
+            problem = "must stay as shipped" if path.stem in fixed else "is no template's"
+            raise UsageError(f"the name '{path.stem}' {problem}", where=str(path), hint=f"known: {', '.join(known)}")
+        text = _text(path)
+        holes = {*_holes((folder() / path.name).read_text(encoding="utf-8")), *extra_holes}
+        if not (template := string.Template(text)).is_valid():
+            raise UsageError(
+                "a '$' that starts no hole", where=str(path), hint="write $$ for a dollar sign"
+            )
+        if strange := sorted({*template.get_identifiers()} - holes):
+            raise UsageError(
+                f"a hole nobody fills: ${strange[0]}",
+                where=str(path),
+                hint=f"holes of this prompt: {', '.join(sorted(holes))}; write $$ for a dollar sign",
+            )
+
+
+def _holes(text: str) -> list[str]:
+    return string.Template(text).get_identifiers()
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot be read: {error}", where=str(path), hint="save it as UTF-8 text") from None
+
+
+def path_of(name: str) -> Path:
+    """Where template `name` is read from now."""
+    own = OWN.get()
+    file = f"{name}.txt"
+    return own / file if own is not None and (own / file).is_file() else folder() / file
+
+
 def read(name: str) -> str:
     """The text of template `name`. Raises UsageError naming the templates there are."""
-    path = folder() / f"{name}.txt"
+    return _read(path_of(name))
+
+
+@cache
+def _read(path: Path) -> str:
     if not path.is_file():
         known = ", ".join(sorted(found.stem for found in folder().glob("*.txt")))
-        raise UsageError(f"there is no prompt template '{name}'", where=str(path), hint=f"known: {known}")
-    return path.read_text(encoding="utf-8")
+        raise UsageError(f"there is no prompt template '{path.stem}'", where=str(path), hint=f"known: {known}")
+    return _text(path)
 
 
 def fingerprint(name: str) -> str:
@@ -59,7 +126,7 @@ def render(name: str, **holes: str) -> tuple[Message, ...]:
             lines.append(line)
     close()
     if not messages:
-        raise UsageError(f"prompt template '{name}' has no '### user' part", where=f"prompts/{name}.txt")
+        raise UsageError(f"prompt template '{name}' has no '### user' part", where=str(path_of(name)))
     return tuple(messages)
 
 
@@ -70,7 +137,7 @@ def fill(name: str, text: str, holes: dict[str, str]) -> str:
     except (KeyError, ValueError) as error:
         raise UsageError(
             f"prompt template '{name}' has a hole nobody fills: {error}",
-            where=f"prompts/{name}.txt",
+            where=str(path_of(name)),
             hint=f"holes of this prompt: {', '.join(sorted(holes))}; write $$ for a dollar sign",
         ) from None
     while "\n\n\n" in filled:

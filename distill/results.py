@@ -6,6 +6,9 @@ import msgspec
 
 AGAIN = "teacher again"
 """Who the teacher's second answers to the same rows are from; no system of its own."""
+VALID = "student on valid"
+"""Who the student's answers to the validation rows are from: they calibrate it, and score nothing."""
+ASIDE = (AGAIN, VALID)
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,6 +16,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     `models` and `prompts` are by system. `single_s`: seconds for single rows of the student. `upfront_usd`:
     what the student cost so far, by what for; None is unknown. `data` is generate's receipt in short.
+    `without_teacher`: rows by split that a teacher which is gone left unanswered, and so nobody was asked.
     `failed_checks`: system -> split -> answers that one of the user's own rules drops; {} without rules.
     """
 
@@ -25,6 +29,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     upfront_usd: dict[str, float | None] = {}
     data: dict[str, Any] | None = None
     told: tuple[str, ...] = ()
+    without_teacher: dict[str, int] = {}
     failed_checks: dict[str, dict[str, int]] = {}
 
 

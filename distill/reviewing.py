@@ -4,11 +4,9 @@
 """
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
-import click
 import msgspec
 
 from distill import views_rows
@@ -16,6 +14,7 @@ from distill.config import GenerateConfig
 from distill.console import Console
 from distill.errors import UsageError
 from distill.filters.correction import Correction, read_corrections, wrong_with
+from distill.keys import Keys
 from distill.options import fill
 from distill.parse import parse_answer
 from distill.steps.audit import Audit, Drawn, apply_corrections, write_receipt
@@ -26,6 +25,7 @@ from distill.types import Pair, Split, Task
 from distill.workflow import Shown
 from distill.workplace import Context, terminal, workplace
 
+ANSWERS = "y, n, e, s or q"
 KEYS = "y right   n wrong   e edit the answer   s skip   q stop (what is judged is kept)"
 WHICH = "text that their inputs hold, or /regular expression/; Enter: this row alone; -: leave the rows be"
 
@@ -70,7 +70,7 @@ def audit(context: Context, n: int, seed: int, split: Split | None) -> Shown:
         review = Audit(run, task, split, checked_rules(run, task))
         changed = apply_corrections(run, task, review.rules)
         review.read()
-        dialogue = Dialogue(place.console, review, Keys(place.console, no_input=context.no_input))
+        dialogue = Dialogue(place.console, review, Keys(place.console, "audit", ANSWERS, no_input=context.no_input))
         changed += dialogue.judge(n, seed)
         estimate = {"split": split, **review.estimate()}
         write_receipt(run, task, estimate)
@@ -90,53 +90,6 @@ def checked_rules(run: Run, task: Task) -> tuple[Correction, ...]:
                 hint="mend or delete the rule",
             )
     return rules
-
-
-class Keys:
-    """What a person types: single keys on a terminal, lines where input is piped in.
-
-    Raises UsageError where nobody can answer: --no-input, or an input that is at its end from the start.
-    """
-
-    def __init__(self, console: Console, *, no_input: bool) -> None:
-        self._console, self._no_input = console, no_input
-        self._at_terminal = sys.stdin is not None and sys.stdin.isatty()
-        self._answered = False
-
-    def key(self) -> str:
-        """One key, lower case; the first letter of a piped line; "q" at the end of input."""
-        if not self._at_terminal:
-            line = self._piped()
-            return "q" if line is None else line[:1].lower()
-        self._check(there=True)
-        try:
-            return click.getchar().lower()
-        except EOFError:
-            return "q"
-
-    def line(self, question: str) -> str | None:
-        """One line, outer spaces gone; None at the end of input."""
-        if not self._at_terminal:
-            self._console.ask(f"{question}:")
-            return self._piped()
-        try:
-            return str(click.prompt(question, default="", show_default=False, err=True)).strip()
-        except click.Abort:
-            raise KeyboardInterrupt from None
-
-    def _piped(self) -> str | None:
-        line = "" if self._no_input or sys.stdin is None else sys.stdin.readline()
-        self._check(there=bool(line))
-        return line.strip() if line else None
-
-    def _check(self, *, there: bool) -> None:
-        if self._no_input or not (there or self._answered):
-            raise UsageError(
-                "audit asks about each row, and nobody is there to answer",
-                where="--no-input" if self._no_input else "stdin",
-                hint="run it at a terminal, or pipe in a line for each answer: y, n, e, s or q",
-            )
-        self._answered = True
 
 
 class Dialogue:

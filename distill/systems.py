@@ -6,8 +6,8 @@ Refuses to ask for an answer twice: an answer is known by a key of all that deci
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -20,6 +20,7 @@ from distill.store.answers import Answers, Row, Said
 from distill.store.run import Run, digest
 from distill.student.protocol import Student
 from distill.teacher.flow import ordered
+from distill.teacher.ledgered import GONE
 from distill.teacher.protocol import Teacher
 from distill.types import Candidate, Message, Pair, Prediction, Progress, Request, Task, content_id
 
@@ -29,6 +30,8 @@ AHEAD = 256
 TIMED_ROWS = 20
 ROOM_TOKENS = 8
 """Room beyond the longest trained answer."""
+ANSWERING = 2
+"""Raised where what a student says, or says of itself, changes: answers from before are then asked anew."""
 Shown = Callable[[Pair], Sequence[Message]]
 """What a student is shown of a row."""
 
@@ -85,9 +88,10 @@ async def ask_teacher(
     *,
     again: int = 0,
 ) -> list[Row]:
-    """Have the teacher answer what it has not answered yet; returns its rows.
+    """Have the teacher answer what it has not answered yet; returns the rows that it answered.
 
-    With `again`, the second answers to up to that many rows, spread evenly, in place of the first ones.
+    With `again`, the second answers to up to that many rows, spread evenly, in place of the first ones. A
+    teacher that is gone is heard as far as its answers are known; raises what it raises where none is.
     """
     who, sample = (AGAIN, (1,)) if again else ("teacher", ())
     rows = rows_of(
@@ -113,18 +117,33 @@ async def ask_teacher(
 
     missing = answers.missing(rows)
     progress.begin(f"{who} answers", len(missing))
-    async with aclosing(ordered(missing, answer, AHEAD)) as done:
-        async for _ in done:
-            progress.advance()
+    try:
+        async with aclosing(ordered(missing, answer, AHEAD)) as done:
+            async for _ in done:
+                progress.advance()
+    except GONE as error:
+        await known_answers(answers.missing(rows), answer)
+        unknown = {row.key for row in answers.missing(rows)}
+        rows = [row for row in rows if row.key not in unknown]
+        if not rows:
+            raise
+        progress.say(f"warning: {len(unknown)} {who} answers cannot be had: {error.message}")
     return rows
+
+
+async def known_answers(missing: Sequence[Row], answer: Callable[[Row], Awaitable[None]]) -> None:
+    """The answers of a teacher that is gone which were bought before, in whatever step."""
+    for row in missing:
+        with suppress(*GONE):
+            await answer(row)
 
 
 async def ask_student(
     answers: Answers,
-    held_out: HeldOut,
     other: Other,
     progress: Progress,
     *,
+    rows: HeldOut,
     room: int,
     batch_size: int,
     shown: Shown | None = None,
@@ -138,11 +157,13 @@ async def ask_student(
         return shown(pair) if shown else pair.messages
 
     who = other.who
-    rows = rows_of(
-        held_out,
-        lambda split, pair: content_id(who, other.model, other.weights, room, split, pair.id, see(pair)),
+    asked = rows_of(
+        rows,
+        lambda split, pair: content_id(
+            ANSWERING, who, other.model, other.weights, room, split, pair.id, see(pair)
+        ),
     )
-    missing = answers.missing(rows)
+    missing = answers.missing(asked)
     progress.begin(f"{who} answers", len(missing))
 
     def work(stop: threading.Event) -> None:
@@ -157,6 +178,7 @@ async def ask_student(
                 finish_reason=answer.finish_reason,
                 spent_s=now - began,
                 tokens=answer.tokens,
+                confidence=answer.confidence,
             )
             answers.add(who, missing[place], said)
             progress.advance()
@@ -166,7 +188,7 @@ async def ask_student(
 
     if missing:
         await in_thread(work)
-    return rows
+    return asked
 
 
 def failed_checks(

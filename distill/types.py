@@ -62,7 +62,8 @@ class AnswerField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PromptChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The teacher prompt that did best on this task's probes, with its Wilson interval.
 
-    `others` are the best prompts of other kinds, which vote beside it.
+    `others` are the best prompts of other kinds, which vote beside it. `instruction` and `shots` go in place of
+    the task's where the prompt was improved: rewritten by the teacher, and its examples chosen and put in order.
     """
 
     name: str
@@ -71,6 +72,8 @@ class PromptChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float | None = None
     n: int = 0
     others: tuple[str, ...] = ()
+    instruction: str = ""
+    shots: tuple[Example, ...] = ()
 
 
 class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -221,7 +224,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """What one system answered to one held-out row. `answer` is None where `text` could not be parsed.
 
     `input` is what the user says, `attributes` what rows are sliced by, `cluster` the same for rows that are
-    not independent (turns of one conversation), `spent_s` a student's time for the row in its batch.
+    not independent (turns of one conversation), `spent_s` a student's time for the row in its batch,
+    `confidence` the probability it gave its answer (geometric mean over its tokens).
     """
 
     row: str
@@ -238,6 +242,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     cluster: str = ""
     spent_s: float | None = None
     tokens: int | None = None
+    confidence: float | None = None
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):

@@ -85,6 +85,10 @@ def generated(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
         lines.append(f"Nearest to a protected row: {leak_sentence(worst)}.")
     if lift := summary.get("filter_lift"):
         lines.append(f"Filter lift: {lift_sentence(lift)}.")
+    if (revision := summary.get("revision", {})).get("on") or "gain" in revision:
+        lines.append(
+            f"Answers were {'' if revision['on'] else 'not '}revised: {revision.get('why', 'asked for')}."
+        )
     if summary.get("judge", {}).get("unscored"):
         lines.append(f"The judge gave no verdict on {summary['judge']['unscored']} answers; they were kept.")
     sizes = summary["splits"]
@@ -113,7 +117,17 @@ def lift_sentence(lift: Mapping[str, Any]) -> str:
     shares = f"{raw['value']:.0%} of {raw['n']} raw answers right"
     if kept["n"]:
         shares += f", {kept['value']:.0%} of the {kept['n']} kept"
-    return f"{lift['why']}; {shares}, {by[lift['basis']]}"
+    stages = "".join(
+        f"; {stage_sentence(gain)}" for gain in lift.get("stages", ()) if gain["low"] < gain["high"]
+    )
+    return f"{lift['why']}; {shares}, {by[lift['basis']]}{stages}"
+
+
+def stage_sentence(gain: Mapping[str, Any]) -> str:
+    """ "revised answers: 85% right, 81% before (+4.0 points, +1.0 to +7.1)"."""
+    diff, low, high = (f"{100 * gain[name]:+.1f}" for name in ("gain", "low", "high"))
+    shares = f"{gain['after']:.0%} right, {gain['before']:.0%} before"
+    return f"{gain['stage']} answers: {shares} ({diff} points, {low} to {high})"
 
 
 def estimated(summary: Mapping[str, Any]) -> Sequence[Any]:
@@ -164,17 +178,6 @@ def exported(summary: Mapping[str, Any]) -> Sequence[Any]:
     rows = ", ".join(f"{count:,} {name}" for name, count in summary["rows"].items())
     lines = [f"Dataset ({rows}): {summary['folder']}", f'Read it: load_dataset("{summary["folder"]}")']
     return ("\n".join(lines + ([f"On the Hub: {summary['pushed']}"] if summary["pushed"] else [])),)
-
-
-def finetuned(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
-    """What was trained and where it is."""
-    return (
-        f"Trained {summary['base']} on {summary['rows']['train']} pairs: {summary['steps']} steps in "
-        f"{summary['seconds']:.0f} s ({summary['device']}).\n"
-        f"Best validation loss {number(summary['best_valid_loss'])} at step {summary['best_step']}.\n"
-        f"Adapter: {run.adapter}\nLoss: {run.loss_plot}\nWhat was trained, token by token: {run.mask}",
-        "Next: distill compare",
-    )
 
 
 def number(value: float | None) -> str:

@@ -9,16 +9,17 @@ from typing import Any
 
 import msgspec
 
-from distill import views
+from distill import views, views_training
 from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, SpendConfig
 from distill.console import Bar
-from distill.errors import GateFailed, UsageError
+from distill.errors import BudgetReached, GateFailed, UsageError
 from distill.jury import find_judge
 from distill.opened import find_others, open_students
 from distill.options import fill
 from distill.store import jsonl
 from distill.store.run import STEPS, Run, Step
 from distill.store.taskfile import read_task, write_task
+from distill.student import stopping
 from distill.teacher.opening import identity_of
 from distill.types import Task
 from distill.workplace import (
@@ -49,7 +50,7 @@ def explore(context: Context, brief: str, given: Mapping[str, Any], *, counted: 
     with workplace(context, create=True) as place:
         brief = brief or ("" if given.get("task") else place.run.settings().get("brief", ""))
         teacher_config = place.teacher_config(given)
-        source = step.made_from(config, brief, identity_of(teacher_config))
+        source = step.made_from(config, brief, identity_of(teacher_config), teacher_config.prompts)
         summary = place.done("explore", source)
         if summary is None:
             place.record("explore", config)
@@ -63,6 +64,14 @@ def explore(context: Context, brief: str, given: Mapping[str, Any], *, counted: 
                 counted=counted,
             )
         return summary, views.explored(place.console, place.run, summary)
+
+
+def refuse_unfinished(summary: Mapping[str, Any]) -> None:
+    """Raises BudgetReached where explore's money ended on the way."""
+    if stopped := summary.get("stopped"):
+        raise BudgetReached(
+            stopped, where="--budget", hint="what was measured is kept; with a larger --budget it goes on"
+        )
 
 
 def pick(context: Context, which: str, task_file: Path | None) -> Shown:
@@ -151,17 +160,23 @@ def generate(context: Context, given: Mapping[str, Any], *, counted: Sequence[St
 def finetune(context: Context, given: Mapping[str, Any]) -> Shown:
     """`distill finetune`."""
     from distill.steps import finetune as step
+    from distill.steps import growing
 
     config = filled(FinetuneConfig, given)
     with workplace(context) as place:
         if config.stage == "sft":
             needs(place.run, "generate")
+        if config.learning_curve:
+            growing.check(place.run, config)
         summary = place.done("finetune", step.made_from(place.run, config))
         if summary is None:
             place.record("finetune", config)
             with Bar(place.console) as bar:
                 summary = step.finetune(place.run, config, bar)
-        return summary, views.finetuned(place.run, summary)
+        if config.learning_curve and "learning_curve" not in summary:
+            with Bar(place.console) as bar:
+                summary = growing.learning_curve(place.run, config, bar, step.finetune)
+        return summary, views_training.finetuned(place.run, summary)
 
 
 def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
@@ -171,9 +186,11 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
     config = filled(CompareConfig, given)
     with workplace(context) as place:
         if config.verify:
+            from distill.steps import review
             from distill.steps.verifying import verify
 
             report = verify(place.run)
+            review.verify(place.run, read_task(place.run.task), report)
             return report, views.verified(place.run, report)
         needs(place.run, "finetune")
         teacher_config = place.teacher_config(given)
@@ -207,6 +224,12 @@ def gate(summary: Mapping[str, Any]) -> None:
         raise GateFailed("the student did not pass the gate")
 
 
+def stop_gate(summary: Mapping[str, Any]) -> None:
+    """Raises GateFailed where too many answers of the student just trained run on."""
+    if stopping.failed(summary):
+        raise GateFailed(stopping.sentence(summary["stops"]), hint=stopping.advice(summary["stops"]))
+
+
 def status(context: Context) -> Shown:
     """`distill status`."""
     run = Run.open(context.runs_dir, context.run_name)
@@ -223,13 +246,17 @@ def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) 
         raise UsageError(
             "a dry run is of one step", where="--dry-run", hint="pick a task; distill generate --dry-run"
         )
+    if given.get("from_failures"):
+        hint = "distill failures; distill generate --from-failures"
+        raise UsageError("there are failures after a run, not before", where="--from-failures", hint=hint)
     own = given.get("task") if not brief else None
     # One flag of two steps: a mode is generate's judge, a model compare's, "off" both.
     mode = given.get("judge") in (*JUDGE_MODES, None)
     of_making = {**given, "judge": given.get("judge") if mode else None}
     of_comparing = {**given, "judge": None if mode else given["judge"]}
     steps: dict[str, Callable[[], Shown]] = {
-        "explore": lambda: explore(context, brief, given, counted=STEPS),
+        # Gold rows are compare's here: a prompt shaped on them would be scored on them.
+        "explore": lambda: explore(context, brief, {**given, "gold": None}, counted=STEPS),
         "pick": lambda: pick(context, "" if own else which, own),
         "generate": lambda: generate(context, of_making, counted=STEPS),
         "finetune": lambda: finetune(context, given),
@@ -240,6 +267,11 @@ def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) 
         summaries[name], renderables = step()
         if not context.as_json:
             present(context, (summaries[name], renderables))
+        if name == "explore":
+            refuse_unfinished(summaries[name])
+        if name == "finetune" and stopping.failed(summaries[name]):
+            break  # no money is spent on comparing it
     if context.as_json:
         present(context, (summaries, ()))
+    stop_gate(summaries["finetune"])
     gate(summaries["compare"])

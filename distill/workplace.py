@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from distill import views
+from distill.ask import ANSWER_HOLES
 from distill.config import SpendConfig, TeacherConfig, plain
 from distill.console import Bar, Console
 from distill.errors import Interrupted, UsageError
 from distill.options import fill, flag
+from distill.prompts import overlaid
 from distill.store.run import Run, Step
 
 if TYPE_CHECKING:
@@ -136,7 +138,8 @@ def with_teacher(
                 if teacher.bought:
                     place.console.say(bought(teacher))
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    own = overlaid(Path(config.prompts) if config.prompts else None, ANSWER_HOLES, fixed=("student",))
+    with own, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(session())
 
 

@@ -28,7 +28,7 @@ from distill.filters.correction import (
     correction,
     dropping,
     read_corrections,
-    save_correction,
+    save_corrections,
     settled,
 )
 from distill.steps.audit import Audit, Decision, Drawn, allocated, apply_corrections, sample
@@ -338,11 +338,11 @@ def test_rules_edited_by_hand_are_applied_and_checked(run, audit):
     fill(run)
     run.corrections.write_text('# mine\nrules = [{match = "contains", text = "note 1", action = "drop"}]\n')
     assert summary(audit(typed="y|q"))["rows_changed"] == 11
-    save_correction(run.corrections, Correction("is", "note 2 about rain", "drop"))
+    save_corrections(run.corrections, [Correction("is", "note 2 about rain", "drop")])
     text = run.corrections.read_text()
     assert text.startswith("# mine\n")
     assert [rule.text for rule in read_corrections(run.corrections)] == ["note 1", "note 2 about rain"]
-    save_correction(run.corrections, Correction("is", "note 2 about rain", "drop"))
+    save_corrections(run.corrections, [Correction("is", "note 2 about rain", "drop")])
     assert run.corrections.read_text() == text
     for wrong, why in (
         ("rules = [", "not a file of rules"),
@@ -368,7 +368,7 @@ def test_generate_holds_candidates_to_the_rules(run):
         Correction("regex", "^gone|lost$", "drop", was="sad"),
         Correction("is", "very dull", "answer", answer="happy"),
     ):
-        save_correction(path, rule)
+        save_corrections(path, [rule])
     rules = read_corrections(path)
     written = Candidate(
         index=0,

@@ -6,16 +6,20 @@ import re
 from contextlib import closing
 from io import StringIO
 
+import msgspec
 import pytest
 from rich.console import Console as Terminal
 
 from distill.ask import student_messages
 from distill.config import CompareConfig, SpendConfig, TeacherConfig
 from distill.console import Console
-from distill.errors import BudgetReached, TeacherError
+from distill.errors import BudgetReached, DataError, TeacherError, UsageError
 from distill.jury import find_judge
 from distill.report.terminal import report as rendered
+from distill.score.differing import numbers_in
+from distill.score.judgement import Cast
 from distill.steps.compare import compare
+from distill.steps.verifying import verify
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
@@ -31,6 +35,7 @@ pytestmark = pytest.mark.slow  # together they take seconds
 
 TASK = Task("colours", "text", "Say the colour of the thing.")
 ROWS = 24
+BY_TEACHER = CompareConfig(ask_twice=0, judge="teacher")
 HOSTILE = "<script>alert(1)</script> [red]overall: a[/red]"
 
 
@@ -111,6 +116,71 @@ def test_the_teacher_as_judge_is_told_in_json_terminal_and_page(place, run):
     page = run.html.read_text()
     assert "is the teacher itself" in page
     assert "<script>alert(1)" not in page
+
+
+def test_every_judged_number_follows_from_the_verdicts_on_disk(place, run):
+    task = msgspec.structs.replace(TASK, rubric=("Is it right?", "Is it short?"))
+    write_task(run.task, task)
+    compared(
+        place, ScriptedTeacher(judge_by_teacher, model="big"), CompareConfig(ask_twice=0, judge="teacher")
+    )
+    stored = verify(run)["judged"]
+    assert numbers_in(stored) > 60
+    assert set(stored["dimensions"]) == {"Is it right?", "Is it short?"}
+    assert {each["a_is"] for each in stored["by_length"]} == {"shorter", "alike"}
+    whats = {cast.what for _, cast in jsonl.read(run.judged, Cast)}
+    assert {"pair", "again", "empty", "constant", "shuffled", "injected"} <= whats
+
+
+@pytest.mark.parametrize("tamper", ["verdict", "trial", "report", "rows", "banner"])
+def test_a_changed_verdict_trial_or_answer_is_found(place, run, tamper):
+    compared(
+        place, ScriptedTeacher(judge_by_teacher, model="big"), CompareConfig(ask_twice=0, judge="teacher")
+    )
+    casts = [cast for _, cast in jsonl.read(run.judged, Cast)]
+    if tamper in ("verdict", "trial"):
+        at = next(
+            n for n, cast in enumerate(casts) if cast.what == ("pair" if tamper == "verdict" else "empty")
+        )
+        turned = "b" if casts[at].forth == "a" else "a"
+        casts[at] = msgspec.structs.replace(casts[at], forth=turned, back=turned)
+        jsonl.replace(run.judged, casts)
+    elif tamper == "rows":
+        jsonl.replace(run.judged, [msgspec.structs.replace(casts[0], row="unheard of"), *casts[1:]])
+    else:
+        path = run.summary_path("compare")
+        old, new = (
+            ('"win": 12', '"win": 13') if tamper == "report" else ("is the teacher itself", "is nobody")
+        )
+        path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(DataError, match="judged"):
+        verify(run)
+
+
+def test_verdicts_on_other_answers_than_there_are_do_not_pass(place, run):
+    compared(place, ScriptedTeacher(judge_by_teacher, model="big"), BY_TEACHER)
+    casts = [cast for _, cast in jsonl.read(run.judged, Cast)]
+    at = next(n for n, cast in enumerate(casts) if cast.what == "pair")
+    stored = run.summary("compare")
+    longer = msgspec.structs.replace(casts[at], lengths=(casts[at].lengths[0] + 400, casts[at].lengths[1]))
+    casts[at] = longer
+    jsonl.replace(run.judged, casts)
+    assert verify(run) == stored  # lengths are counted anew from the answers
+    report = {**stored, "judged": {**stored["judged"], "length_ratio": 1.5}}
+    jsonl.replace_json(run.summary_path("compare"), report)
+    with pytest.raises(DataError, match=r"judged\.length_ratio"):
+        verify(run)
+
+
+def test_a_report_whose_verdicts_are_gone_cannot_be_verified(place, run):
+    teacher = ScriptedTeacher(judge_by_teacher, model="big")
+    compared(place, teacher, CompareConfig(ask_twice=0, judge="teacher"))
+    run.judged.unlink()
+    with pytest.raises(UsageError, match="too old to be verified"):
+        verify(run)
+    compared(place, teacher, CompareConfig(ask_twice=0))
+    assert not run.judged.exists()
+    verify(run)
 
 
 def test_without_a_judge_nothing_is_said_of_one(place, run):

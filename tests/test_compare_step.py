@@ -14,8 +14,9 @@ from distill.errors import DataError, StorageError, TeacherError, UsageError
 from distill.opened import find_others
 from distill.report.plain import visible
 from distill.report.terminal import report as rendered
+from distill.score.differing import numbers_in
 from distill.steps.compare import compare, made_from
-from distill.steps.verifying import numbers_in, verify
+from distill.steps.verifying import verify
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task

@@ -283,3 +283,27 @@ def test_corrections_made_by_hand_hold_for_new_rows(run, ledgered):
     receipt = go(run, teacher, n=10)
     assert receipt["dropped"]["correction"] > 0
     assert not any("school" in pair.input for pair in rows(run.pairs, Pair))
+
+
+def test_answers_that_are_all_cut_name_the_flag_that_helps(run, ledgered, tmp_path):
+    given = tmp_path / "in.jsonl"
+    given.write_text("".join(json.dumps({"input": sentence(n, "sad")}) + "\n" for n in range(20)))
+    cut = Completion("happy", finish_reason="length")
+    teacher, _ = ledgered(lambda request, sample: cut if request.seed is None else play(request, sample))
+    with pytest.raises(DistillError) as found:
+        go(run, teacher, n=10, inputs=given, max_answer_tokens=33)
+    assert "--max-answer-tokens (now 33)" in found.value.hint
+
+
+def test_dry_run_tells_no_time_by_the_row_that_starts_the_teacher(run, ledgered):
+    cold = []
+
+    def slow_to_start(request, sample):
+        cold.append(request)
+        return Completion(play(request, sample), latency_s=60.0 if len(cold) == 1 else 0.5)
+
+    write_task(run.task, msgspec.structs.replace(read_task(run.task), prompt=None))
+    teacher, _ = ledgered(slow_to_start)
+    found = dry(run, teacher, n=100)
+    at_once = max(1, teacher.ahead // 2)
+    assert found["seconds"]["high"] <= 1.1 * 0.5 * found["calls"]["high"] / at_once

@@ -236,7 +236,8 @@ def test_a_student_trains_and_is_compared_on_imported_pairs(place, capsys, monke
     assert distill("import", write(place / "f.jsonl", chats(24)), "--valid-share", "0.2") == 0
     flags = ("--max-steps", 2, "--batch-size", 4, "--dtype", "float32", "--device", "cpu")
     capsys.readouterr()
-    assert distill("--json", "finetune", "--student", place / "tiny", *flags) == 0
+    # Two steps teach a random student nothing: it does not end its answers, and is kept all the same.
+    assert distill("--json", "finetune", "--student", place / "tiny", *flags) == 3
     assert json.loads(capsys.readouterr().out)["rows"] == {"train": 17, "valid": 5}
     with FaultServer(lambda number, body: chat("happy")) as server:
         code = distill("--json", "compare", "--teacher", "big", "--base-url", server.url)

@@ -151,7 +151,7 @@ def test_same_family_is_told_before_asking_and_in_the_section():
 
     rows = judges.world(12)
     judge = judges.scripted(judges.fair, {row.input: row.gold for row in rows}, model="gpt-4o")
-    found = asyncio.run(judged(judge, judges.TASK, rows, b_model="gpt-4o-mini", seed=0, progress=Noting()))
+    found = asyncio.run(judged(judge, judges.TASK, rows, b_model="gpt-4o-mini", seed=0, progress=Noting()))[0]
     assert found["same_family"] is True
     assert said == [f"warning: {found['banner']}"]
     assert judges.tried(judges.fair, rows=rows)["banner"] == ""
@@ -165,7 +165,7 @@ def test_nothing_is_bought_twice(tmp_path):
         judge = Ledgered(script, Ledger(tmp_path / "calls.jsonl"))
 
         async def session():
-            found = await judged(judge, judges.TASK, rows, b_model="t", seed=0, progress=Quiet())
+            found, _ = await judged(judge, judges.TASK, rows, b_model="t", seed=0, progress=Quiet())
             await judge.close()
             return found
 
@@ -194,7 +194,7 @@ def row(number, gold, **answers):
 def test_alike_answers_are_a_tie_that_nobody_is_asked_about():
     rows = [row(1, None, student="The red house.", teacher="the red house")]
     judge = ScriptedTeacher(lambda *_: "tie")
-    found = asyncio.run(judged(judge, TITLE, rows, b_model="t", seed=0, progress=Quiet()))
+    found, _ = asyncio.run(judged(judge, TITLE, rows, b_model="t", seed=0, progress=Quiet()))
     assert (found["win"], found["tie"], found["loss"]) == (0, 1, 0)
     asked = [request.messages[-1].content for request, _ in judge.requests]
     # the good answer against four canaries and its padded self; there is no other prompt
@@ -259,7 +259,7 @@ def test_banner_and_mark_stand_wherever_the_numbers_do():
     assert len(numbers) >= 4
     page = panel(section)
     assert (page["banner"], page["trust"]["trustworthy"]) == (section["banner"], False)
-    assert "verbosity bias" in page["trust"]["why"]
+    assert any("verbosity bias" in why for why in page["trust"]["why"])
     trusted = judges.tried(judges.fair) | {"split": "gold"}
     assert not [line for line, _ in lines(trusted) if "[" in line]
     assert panel(trusted)["trust"]["trustworthy"] is True

@@ -6,6 +6,8 @@ click options, and the steps take the filled-in object.
 
 from distill.config.data import ExportConfig, ImportConfig
 from distill.config.knobs import knob, plain
+from distill.config.refining import FailuresConfig, ReviewConfig
+from distill.config.suspecting import SuspectsConfig
 from distill.config.teaching import ExploreConfig, GenerateConfig, SpendConfig, TeacherConfig
 from distill.config.training import DATA_KNOBS, CompareConfig, FinetuneConfig
 
@@ -14,10 +16,13 @@ __all__ = [
     "CompareConfig",
     "ExploreConfig",
     "ExportConfig",
+    "FailuresConfig",
     "FinetuneConfig",
     "GenerateConfig",
     "ImportConfig",
+    "ReviewConfig",
     "SpendConfig",
+    "SuspectsConfig",
     "TeacherConfig",
     "knob",
     "plain",

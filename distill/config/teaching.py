@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill.config.knobs import knob
+from distill.config.training import FinetuneConfig
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class TeacherConfig:
     )
     price_out: float | None = knob(None, "USD per million answer tokens.", at_least=0)
     prices: Path | None = knob(None, "TOML file of prices that go before the built-in table's.")
+    prompts: Path | None = knob(
+        None, "Folder of your own prompt templates (NAME.txt); each goes before the shipped one of its name."
+    )
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,24 @@ class ExploreConfig:
 
     task: Path | None = knob(None, "Also score this task.toml (alone when no brief is given).")
     tasks: int = knob(4, "Tasks for the teacher to propose.", at_least=1, at_most=50)
-    probes: int = knob(24, "Inputs each task is tried on.", at_least=4, at_most=1000)
+    gold: Path | None = knob(
+        None, "Your labelled rows for --task: some to shape its prompts on, the others to score them."
+    )
+    probes: int = knob(
+        80,
+        "Inputs that decide, at most: 20 first, more only where a bar lies within the interval.",
+        at_least=4,
+        at_most=1000,
+    )
+    calls: int = knob(
+        400, "Different teacher calls that one task may take; what they do not allow is not tried.", at_least=50
+    )
+    improve: int = knob(
+        1,
+        "Rounds of improvement: instructions rewritten from failures, examples chosen; 0: none.",
+        at_least=0,
+        at_most=10,
+    )
     ok: float = knob(
         0.5, "A task is ~OK when its whole interval is above this share of right answers.", at_most=1
     )
@@ -55,6 +76,17 @@ class ExploreConfig:
         0.85, "A task is good when its whole interval is above this share.", at_least=0, at_most=1
     )
     seed: int = knob(0, "Seed of the proposals and probes.", at_least=0)
+    from_logs: Path | None = knob(
+        None, "Past requests and responses (JSONL): the tasks are the templates of their prompts."
+    )
+    student: str = knob(
+        FinetuneConfig.student,
+        "Base student that answers the same probes; fetched from the Hub only where it is named.",
+    )
+    no_student: bool = knob(False, "Do not measure how far the base student is behind.")
+    hardware_usd_per_hour: float | None = knob(
+        None, "What the student's machine costs; default a price taken, said with each break-even.", at_least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -68,6 +100,9 @@ class GenerateConfig:
         None, "Past requests and responses (JSONL): their inputs, with their responses as candidates."
     )
     dry_run: bool = knob(False, "Make about ten real calls (kept) and say what N will cost and take.")
+    from_failures: bool = knob(
+        False, "Add --n pairs to train like those that `distill failures` found; default a number derived."
+    )
     batch: bool = knob(False, "Send calls through the endpoint's Batch API: half the price, within a day.")
     logprobs: int | None = knob(
         None, "Store the teacher's top K token logprobs beside each answer.", at_least=1, at_most=20
@@ -82,7 +117,8 @@ class GenerateConfig:
         None, "Answers to choose the best of, by vote or judge; default --samples for free text.", at_least=1
     )
     revise: Literal["auto", "on", "off"] = knob(
-        "off", "One round of critique and revision of each answer; auto: for free text and chat."
+        "auto",
+        "One round of critique and revision of each free answer; auto: where it pays on your --seeds rows.",
     )
     rationale: bool = knob(False, "Ask for the reason before each answer and store it.")
     check: Path | None = knob(None, "Python file of your own rules: each function drops rows it says why to.")

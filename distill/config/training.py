@@ -82,6 +82,9 @@ class FinetuneConfig:
     early_stopping: int | None = knob(
         None, "Stop after this many validations in a row without a lower loss; default never.", at_least=1
     )
+    learning_curve: bool = knob(
+        False, "Also train on 1/8, 1/4 and 1/2 of the pairs, and say what twice as many would bring."
+    )
     report_to: Literal["none", "wandb", "tensorboard", "trackio"] = knob(
         "none", "Also send each step's numbers there ('--engine trainer'); unasked, nothing goes anywhere."
     )
@@ -115,6 +118,12 @@ class CompareConfig:
         (), "Also score this: another run's student, or a model (Hub id, folder, GGUF); can be given again."
     )
     ask_twice: int = knob(100, "Rows the teacher answers twice, for its self-agreement; 0: none.", at_least=0)
+    cascade_target: float | None = knob(
+        None,
+        "Points that student and teacher together may lose against the teacher alone; default --max-drop.",
+        at_least=0,
+        at_most=100,
+    )
     verify: bool = knob(False, "Recompute every number of the report from answers.jsonl; nothing is asked.")
     judge: str = knob("off", "Who judges open answers: a model's name, 'local', 'teacher' (partial), 'off'.")
     judge_base_url: str | None = knob(None, "The judge's endpoint; default the teacher's.")

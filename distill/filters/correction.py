@@ -1,4 +1,4 @@
-"""A person's corrections, `rules.toml`: which rows they match, and what becomes of those.
+"""Corrections, a person's or voted on, `rules.toml`: which rows they match, and what becomes of those.
 
 Refuses a rule that it cannot keep to the letter: a broken pattern, an answer that is none.
 """
@@ -18,21 +18,27 @@ from distill.types import Candidate
 
 NAME = "correction"
 HEAD = """\
-# Corrections of `distill audit`, free to edit: every row of this run is held to them, now and by the next
-# `distill generate`. match: "is" (the whole input), "contains" (text in it) or "regex" (Python's re.search).
+# Corrections of `distill audit` and `distill suspects`, free to edit: every row of this run is held to them,
+# now and by the next `distill generate`. match: "is" (the whole input), "contains" (text in it) or "regex" (Python's re.search).
 # action: "drop" (with `was`: only rows of that answer) or "answer" (every row that matches gets `answer`;
 # of several the last one decides).
 """
 
 
 class Correction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One rule: the rows whose input matches `text` are dropped, or get `answer`."""
+    """One rule: the rows whose input matches `text` are dropped, or get `answer`; `why`, if not by hand."""
 
     match: Literal["is", "contains", "regex"]
     text: str
     action: Literal["drop", "answer"]
     answer: str = ""
     was: str = ""
+    why: str = ""
+
+    @property
+    def reason(self) -> str:
+        """What is said of a row that it drops."""
+        return self.why or f"dropped by hand: {self.says}"
 
     @property
     def says(self) -> str:
@@ -85,10 +91,11 @@ def wrong_with(rule: Correction) -> str:
     return ""
 
 
-def save_correction(path: Path, rule: Correction) -> None:
-    """Add `rule` to `path`, leaving all else in it as it was edited. One that is there already is left."""
+def save_corrections(path: Path, rules: Iterable[Correction]) -> None:
+    """Add `rules` to `path`, leaving all else in it as it was edited. One that is there already is left."""
     known = read_corrections(path)
-    if rule in known:
+    new = [rule for rule in dict.fromkeys(rules) if rule not in known]
+    if not new:
         return
     document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else HEAD)
     tables = document.get("rules")
@@ -99,7 +106,8 @@ def save_correction(path: Path, rule: Correction) -> None:
         for each in known:
             tables.append(_table(each))
         document["rules"] = tables
-    tables.append(_table(rule))
+    for each in new:
+        tables.append(_table(each))
     jsonl.replace_bytes(path, [tomlkit.dumps(document).encode()])
 
 
@@ -134,7 +142,7 @@ def correction(rules_path: Path) -> Rule:
 
     def why(candidate: Candidate) -> str:
         rule = dropping(rules, candidate.input, candidate.answer)
-        return f"dropped by hand: {rule.says}" if rule else ""
+        return rule.reason if rule else ""
 
     return Rule(NAME, why)
 

@@ -27,59 +27,39 @@ Shares are 0 to 1; low and high are a 95% interval; null is unknown, never 0. Wh
     correction    how p_adjusted was made, in words
     economics     {upfront_usd {what: usd|null}, teacher_usd_per_1000, student_usd_per_1000,
                    break_even_requests|null, why}
+    cascade*      what comes of sending the student's least sure answers to the teacher (see cascade.py)
     data*         generate's receipt, short {accepted, tried, dropped {rule: n}, calls, cost_usd|null, splits}
     notes         [sentence]
-    rows          {test, gold: n, gold_left_out, gold_duplicates, test_duplicates}
+    rows          {test, gold: n, gold_left_out, gold_duplicates, test_duplicates, without_teacher* {split}}
     measured      what was measured or counted and is not in answers.jsonl (results.Measured)
 
 answers.jsonl, a line an answer: key, row (joins the systems), who, split, text, answer|null, gold, latency_s,
-cost_usd, finish_reason, input, attributes {name: value}, cluster, spent_s, tokens. Rows of who
-"teacher again" are the teacher's second answers: they are for `ceiling` alone.
+cost_usd, finish_reason, input, attributes {name: value}, cluster, spent_s, tokens, confidence|null. Rows of
+who "teacher again" (second answers) are for `ceiling` alone, those of "student on valid" for `cascade`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from distill.config import CompareConfig
+from distill.report.cascade import cascade
 from distill.report.economics import economics, system
+from distill.report.notes import left_out, notes, sees
+from distill.report.scored import Predictions, Scored, Split, split_up
 from distill.report.slices import CORRECTION, slices
-from distill.results import AGAIN, GateVerdict, Measured, PairedDifference, Score
-from distill.score.metrics import chance, confusion, field_values, per_class, primary, row_values
-from distill.score.paired import detectable_difference, gap_closed, paired_difference, sign_test
+from distill.results import AGAIN, ASIDE, VALID, GateVerdict, Measured, PairedDifference, Score
+from distill.score.metrics import chance, confusion, field_values, per_class, primary
+from distill.score.paired import gap_closed, paired_difference, sign_test
 from distill.score.same import same
 from distill.score.stats import macro_f1_interval, mean_interval, wilson
-from distill.score.verdict import CAVEAT, verdict
-from distill.types import Prediction, Task
-
-Predictions = Mapping[str, Sequence[Prediction]]
-
-
-class Scored(NamedTuple):
-    """One system's answers to one split, and every metric of them, a value a row."""
-
-    rows: Sequence[Prediction]
-    values: Mapping[str, Sequence[float]]
-
-    @property
-    def main(self) -> Sequence[float]:
-        """The primary metric, a value a row."""
-        return next(iter(self.values.values()))
-
-    @property
-    def clusters(self) -> list[str]:
-        """What rows belong together, by row; each its own where nothing was said."""
-        return [row.cluster or row.row for row in self.rows]
-
-
-Split = Mapping[str, Scored]
-"""The systems' answers to one split."""
+from distill.score.verdict import verdict
+from distill.types import Task
 
 
 def build(task: Task, config: CompareConfig, predictions: Predictions, measured: Measured) -> dict[str, Any]:
-    """The report; `predictions` has the same rows in one order for every system (AGAIN: some of them)."""
+    """The report; `predictions` has the same rows in one order for every system (ASIDE: others)."""
     by_split = split_up(task, predictions)
     scores = [s for split in by_split.values() for one in split.values() for s in scored(one, config.seed)]
     paired = [
@@ -92,7 +72,7 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
     systems = [
         system(task, who, rows, measured, config.hardware_usd_per_hour)
         for who, rows in predictions.items()
-        if who != AGAIN
+        if who not in ASIDE
     ]
     by_who = {each["who"]: each for each in systems}
     return {
@@ -107,29 +87,21 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         **of_split(task, name, by_split[name], config.seed),
         **ceiling(task, predictions),
         **checks(by_split, measured),
+        **cascade(
+            task,
+            by_split[name]["student"].rows,
+            by_split[name]["teacher"].rows,
+            predictions.get(VALID, ()),
+            by_who["student"]["usd_per_1000"],
+            drop_points=config.max_drop if config.cascade_target is None else config.cascade_target,
+            seed=config.seed,
+        ),
         "economics": economics(by_who["teacher"], by_who["student"], measured.upfront_usd),
         **({"data": measured.data} if measured.data else {}),
         "notes": notes(by_split, measured, by_who),
-        "rows": {
-            **{name: len(split["teacher"].rows) for name, split in by_split.items()},
-            "gold_left_out": measured.gold_left_out,
-            "gold_duplicates": measured.gold_duplicates,
-            "test_duplicates": measured.test_duplicates,
-        },
+        "rows": {name: len(split["teacher"].rows) for name, split in by_split.items()} | left_out(measured),
         "measured": msgspec.to_builtins(measured),
     }
-
-
-def split_up(task: Task, predictions: Predictions) -> dict[str, dict[str, Scored]]:
-    """Split -> system -> its answers with their metrics, in the order of the rows."""
-    found: dict[str, dict[str, Scored]] = {}
-    for split in dict.fromkeys(row.split for row in predictions["teacher"]):
-        found[split] = {}
-        for who, rows in predictions.items():
-            if who != AGAIN:
-                mine = [row for row in rows if row.split == split]
-                found[split][who] = Scored(mine, row_values(task, mine))
-    return found
 
 
 def scored(one: Scored, seed: int) -> list[Score]:
@@ -249,38 +221,3 @@ def checks(by_split: Mapping[str, Split], measured: Measured) -> dict[str, Any]:
             n = len(split[who].rows)
             found.append({"who": who, "split": name, **wilson(n - failed[name], n)._asdict()})
     return {"checks": found} if found else {}
-
-
-def sees(one: Scored, other: Scored) -> float:
-    """The smallest true difference (a share) that these rows show with 80% power.
-
-    By the mean squared row difference (right/wrong: the share of rows that differ), its upper 95% bound.
-    """
-    squares = math.fsum((x - y) ** 2 for x, y in zip(one.main, other.main, strict=True))
-    return detectable_difference(len(one.rows), wilson(squares, len(one.rows)).high)
-
-
-def notes(
-    by_split: Mapping[str, Split], measured: Measured, systems: Mapping[str, Mapping[str, Any]]
-) -> list[str]:
-    """What a reader must know before believing a number."""
-    told = [f"On test rows: {CAVEAT}."] if "test" in by_split else []
-    if measured.gold_left_out:
-        told.append(f"{measured.gold_left_out} gold rows were left out: trained on, or shown in prompts.")
-    for name, count in (("gold", measured.gold_duplicates), ("test", measured.test_duplicates)):
-        if count:
-            told.append(f"{count} {name} rows repeat an earlier one; a row counts once.")
-    for name, split in by_split.items():
-        seen = 100 * sees(split["student"], split["teacher"])
-        told.append(
-            f"{len(split['student'].rows)} {name} rows can show a difference between student and teacher of"
-            f" about {seen:.1f} points or more (80% power)."
-        )
-    for who in systems:
-        rows = [row for split in by_split.values() for row in split[who].rows]
-        if cut := sum(row.finish_reason == "length" for row in rows):
-            told.append(f"{cut} answers of the {who} were cut at their token limit.")
-    if measured.single_s:
-        timed = f"student latency is one row at a time, {len(measured.single_s)} rows."
-        told.append(f"Teacher latency is per call, as it came; {timed}")
-    return [*told, *measured.told]

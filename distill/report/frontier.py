@@ -117,6 +117,25 @@ def whisker(
     return figure(int(axis.end + axis.start), 18, told, *parts, kind="whisker")
 
 
+def rate(value: float, low: float, high: float) -> Markup:
+    """A win rate with its interval for a table cell; dashed: half, where neither is better."""
+    axis = Axis(0, 1, 6, 214)
+    kind = sign_of(low - 0.5, high - 0.5)
+    parts = [
+        line(axis.start, 9, axis.end, 9, "grid"),
+        line(axis.at(0.5), 1, axis.at(0.5), 17, "margin"),
+        line(axis.at(low), 9, axis.at(high), 9, f"bar {kind}"),
+        f'<circle cx="{axis.at(value):g}" cy="9" r="4.5" class="mark {kind}"/>',
+    ]
+    told = f"{words.percent(value)}, {words.percent(low)} to {words.percent(high)}"
+    return figure(220, 18, told, *parts, kind="whisker")
+
+
+def sign_of(low: float, high: float) -> str:
+    """What an interval says: a loss, a gain, or neither."""
+    return "bad" if high < 0 else "good" if low > 0 else "unsure"
+
+
 def loss_curve(history: Sequence[Record], best_step: int | None) -> Markup | None:
     """Training loss a step and validation loss, log scale; None where there are fewer than two steps."""
     train = [(each["step"], each["loss"]) for each in history if (each.get("loss") or 0) > 0]
@@ -136,36 +155,66 @@ def loss_curve(history: Sequence[Record], best_step: int | None) -> Markup | Non
     ]  # fmt: skip
     if best := next((point for point in valid if point[0] == best_step), None):
         spot = x.at(best[0]), y.at(best[1])
-        end = "end" if spot[0] > (LEFT + RIGHT) / 2 else "start"
         parts.append(f'<circle cx="{spot[0]:g}" cy="{spot[1]:g}" r="8" class="best"/>')
-        parts.append(text(spot[0], spot[1] - 14, f"kept: step {best[0]}, {best[1]:.3g}", "label", end))
+        # Losses fall, so that the corner above them is free.
+        parts.append(f'<circle cx="{RIGHT - 6}" cy="{TOP + 5}" r="5" class="best"/>')
+        parts.append(text(RIGHT - 18, TOP + 9, f"kept: step {best[0]}, {best[1]:.3g}", "label", "end"))
     told = f"Loss over {train[-1][0]} steps: {train[0][1]:.3g} at first, {train[-1][1]:.3g} at last"
     return figure(WIDTH, HEIGHT, told, *parts)
 
 
-def quality_curve(points: Sequence[Record], key: str, axis_name: str, *, whole: bool) -> Markup | None:
-    """Quality (value, low, high) against `key`, a count where `whole`, else a share; None below two."""
+def quality_curve(
+    points: Sequence[Record],
+    key: str,
+    axis_name: str,
+    *,
+    whole: bool,
+    log: bool = False,
+    mark: tuple[float, float, str] | None = None,
+    beside: Sequence[tuple[float, float]] = (),
+) -> Markup | None:
+    """Quality (value, low, high) against `key`, a count where `whole`, else a share; None below two.
+
+    `mark` is one more point (x, y, its name), `beside` the teacher's line.
+    """
     drawn = sorted(
         (each for each in points if each.get("value") is not None), key=lambda each: float(each[key])
     )
     if len({each[key] for each in drawn}) < 2:
         return None
-    x = linear([each[key] for each in drawn], LEFT, RIGHT, pad=0.04)
-    y = linear(
-        [each.get(end, each["value"]) for each in drawn for end in ("low", "value", "high")], BOTTOM, TOP
-    )
+    places = [each[key] for each in drawn]
+    x = logarithmic(places, LEFT, RIGHT, room=1.15) if log else linear(places, LEFT, RIGHT, pad=0.04)
+    ends = [each.get(end, each["value"]) for each in drawn for end in ("low", "value", "high")]
+    y = linear([*ends, *(value for _, value in beside)], BOTTOM, TOP)
     said = words.count if whole else (lambda value: words.percent(value, 0))
+    ticks = [0, 0.25, 0.5, 0.75, 1] if not whole else x.ticks()
+    if whole and len(set(places)) <= 7:
+        ticks = sorted(set(places))
     parts = [
-        y_axis(y, LEFT, RIGHT, [(value, words.percent(value, 0)) for value in y.ticks()]),
-        x_axis(x, BOTTOM, [(value, said(value)) for value in x.ticks() if value >= 0]),
+        y_axis(y, LEFT, RIGHT, [(value, words.percent(value, 0)) for value in y.ticks() if 0 <= value <= 1]),
+        x_axis(x, BOTTOM, [(value, said(value)) for value in ticks]),
         text((LEFT + RIGHT) / 2, HEIGHT - 10, axis_name, "name", "middle"),
+        path([(x.at(place), y.at(value)) for place, value in beside], "curve teacher-line"),
         *(line(x.at(each[key]), y.at(each["low"]), x.at(each[key]), y.at(each["high"]), "bar student")
           for each in drawn if "low" in each),
         path([(x.at(each[key]), y.at(each["value"])) for each in drawn], "curve valid"),
         *(marker(x.at(each[key]), y.at(each["value"]), "student", 4) for each in drawn),
+        *_marked(mark, x, y),
     ]  # fmt: skip
     told = "; ".join(f"{said(each[key])}: {words.percent(each['value'])}" for each in drawn[:20])
     return figure(WIDTH, HEIGHT, f"Quality against {axis_name}. {told}", *parts)
+
+
+def _marked(mark: tuple[float, float, str] | None, x: Axis, y: Axis) -> list[str]:
+    if mark is None:
+        return []
+    across, up, name = x.at(mark[0]), y.at(mark[1]), mark[2]
+    end = "end" if across > (LEFT + RIGHT) / 2 else "start"
+    return [
+        line(across, TOP, across, BOTTOM, "margin"),
+        f'<circle cx="{across:g}" cy="{up:g}" r="8" class="best"/>',
+        text(across + (-10 if end == "end" else 10), BOTTOM - 12, name, "label", end),
+    ]
 
 
 def thinned(points: Sequence[tuple[Any, float]], most: int = 600) -> list[tuple[Any, float]]:

@@ -3,12 +3,9 @@
 Refuses every request and every script but its own: a policy with hashes stands in the page, and what models
 and users wrote is escaped by jinja or put in as text by the script.
 
-Besides what report/build.py writes, it shows where they are there
-    judge*           {model, banner ("" or why its numbers must not be trusted),
-                      trust {grade, trustworthy, why, checks [{name, value, needed, passed}]},
-                      results [{a, b, win, tie, loss, low, high}]}
-    cascade*         {points [{share (sent to the teacher), value, low, high}], why}
-    learning_curve*  [{rows, value, low, high}]        rounds*  [{round, value, low, high}]
+Besides what report/build.py writes, it shows where they are there: "judged" (score/judgement.py), "cascade"
+(report/cascade.py), "rounds" (rounds.py) and "review" (steps/review.py) of the report, and "learning_curve"
+of finetune's metrics: {points [{n, metric, value, low, high}], sentence}.
 """
 
 import base64
@@ -22,10 +19,14 @@ import msgspec
 
 from distill.report.page_parts import context
 from distill.report.side_by_side import side_by_side
-from distill.report.verdicts import by_row, panel
+from distill.report.verdicts import by_row
 from distill.store import jsonl
-from distill.store.run import Run
+from distill.store.run import Run, read_json
+from distill.store.run import digest as file_digest
 from distill.store.taskfile import read_task
+
+EXCERPT = 60
+"""Characters of a text in an excerpt."""
 
 
 def render(
@@ -35,12 +36,14 @@ def render(
     history: Sequence[Mapping[str, Any]] = (),
     answers: Iterable[Mapping[str, Any]] = (),
     run: Mapping[str, Any] | None = None,
-    judged: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    excerpts: int | None = None,
 ) -> str:
     """The page. `report`, `receipt` and `metrics` are the steps' summaries, `history` is metrics.jsonl,
     `answers` answers.jsonl, `run` run.json; a section whose source is missing is not there.
 
-    `judged` is {row id: {"outcome": "won|tie|lost", "flipped": bool}}.
+    `excerpts`: show no more than so many rows, each text cut short; for a page whose rows are not to be given
+    away.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -48,7 +51,9 @@ def render(
     page = files("distill.report") / "page"
     style, script = (page.joinpath(name).read_text("utf-8") for name in ("style.css", "script.js"))
     systems = [each["who"] for each in report["systems"]]
-    rows = side_by_side(answers, systems, report["primary_metric"], judged or {})
+    outcomes = by_row(report["judged"]) if report.get("judged") else {}
+    room = {} if excerpts is None else {"most": excerpts, "longest": EXCERPT}
+    rows = side_by_side(answers, systems, report["primary_metric"], outcomes, **room)
     environment = Environment(
         loader=PackageLoader("distill.report", "page"),
         autoescape=True,
@@ -89,20 +94,32 @@ def embedded(value: Any) -> str:
     return text
 
 
+def reviewed(run: Run) -> dict[str, Any]:
+    """The section "review" (steps/review.py), where a person reviewed these answers; else nothing."""
+    if not run.reviewed.exists():
+        return {}
+    review = read_json(run.reviewed)
+    return {"review": review} if review["made_from"]["answers"] == file_digest(run.answers) else {}
+
+
 def write_html(run: Run, report: Mapping[str, Any]) -> Path:
     """Write the page of a compared run; returns its path. Raises StorageError where the disk is full."""
+    page = page_of(run, report)
+    jsonl.replace_bytes(run.html, [page.encode("utf-8", "replace")])
+    return run.html
+
+
+def page_of(run: Run, report: Mapping[str, Any], *, excerpts: int | None = None) -> str:
+    """The page of a compared run; `excerpts` as in `render`."""
     record = dict[str, Any]
     history = [each for _, each in jsonl.read(run.metrics, record)] if run.metrics.exists() else []
     answers = (each for _, each in jsonl.read(run.answers, record)) if run.answers.exists() else ()
-    shown = {**report, "judge": panel(report["judged"])} if "judged" in report else report
-    page = render(
-        shown,
+    return render(
+        {**report, **reviewed(run)},
         run.summary("generate"),
         run.summary("finetune"),
         history,
         answers,
         {"name": run.name, "instruction": read_task(run.task).instruction, **run.settings()},
-        by_row(report["judged"]) if "judged" in report else None,
+        excerpts=excerpts,
     )
-    jsonl.replace_bytes(run.html, [page.encode("utf-8", "replace")])
-    return run.html

@@ -6,13 +6,13 @@ Refuses to invent a section: one whose numbers are missing is None, and the temp
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from distill.report import frontier, words
+from distill.report import frontier, page_curves, page_top, words
 from distill.report.plain import visible
 from distill.report.reproduce import private, reproduce
 from distill.report.svg import linear, system_class
+from distill.report.verdicts import panel, review
 
 Record = Mapping[str, Any]
-HEADLINES = {"yes": "Yes", "no": "No", "unclear": "Not enough data"}
 
 
 def context(
@@ -39,9 +39,9 @@ def context(
         "split": split,
         "metric": words.metric(report["primary_metric"]),
         "n": next(iter(scores.values()))["n"],
-        "verdict": verdict(report, split),
-        "done": done(report, receipt, metrics, run, split),
-        "facts": facts(report, scores, split),
+        "verdict": page_top.verdict(report, split),
+        "done": page_top.done(report, receipt, metrics, run, split),
+        "facts": page_top.facts(report, scores, split),
         "systems": [card(each, scores[each["who"]], report) for each in report["systems"]],
         "frontiers": frontiers(report["systems"], scores),
         "tables": [scores_table(report, name) for name in splits(report)],
@@ -50,12 +50,14 @@ def context(
         "per_class": report.get("per_class") or None,
         "per_field": report.get("per_field") or None,
         "confusion": confusion(report),
-        "training": training(metrics, history),
-        "curves": curves(report),
+        "training": page_curves.training(metrics, history),
+        "learning": page_curves.learning(report, metrics),
+        "rounds": page_curves.rounds(report),
         "data": data(receipt) if receipt else None,
-        "judge": report.get("judge"),
+        "judge": panel(report["judged"]) if report.get("judged") else None,
         "economics": report.get("economics"),
-        "cascade": report.get("cascade"),
+        "cascade": page_curves.cascade(report),
+        "review": review(report),
         "notes": [visible(note) for note in report.get("notes", ())],
         "reproduce": reproduce(report, run, metrics),
     }
@@ -73,69 +75,6 @@ def main_split(report: Record) -> str:
     return str(report.get("split") or ("gold" if "gold" in names else min(names)))
 
 
-def verdict(report: Record, split: str) -> dict[str, Any]:
-    """The answer as a headline, its sentence in two parts, and the interval it rests on as a figure."""
-    given = report["verdict"]
-    word, _, rest = given["sentence"].partition(": ")
-    sentence = rest[:1].upper() + rest[1:] if word in ("Yes", "No", "Unclear") and rest else given["sentence"]
-    paired = next((p for p in report["paired"] if p["split"] == split and p["b"] == "teacher"), None)
-    sentence, but, caveat = sentence.partition(" But ")
-    claim, colon, reason = sentence.partition(": ")
-    return {
-        "answer": given["answer"] if given["answer"] in HEADLINES else "unclear",
-        "headline": HEADLINES.get(given["answer"], "Not enough data"),
-        "claim": visible(claim + ("." if colon else "")),
-        "reason": visible(reason[:1].upper() + reason[1:]),
-        "more_rows": given.get("more_rows"),
-        "caveat": visible(caveat[:1].upper() + caveat[1:]) if but else "",
-        "by_chance": given.get("teacher_beats_chance", True) is False,
-        "figure": frontier.difference(paired, given["max_drop"]) if paired else None,
-    }
-
-
-def done(
-    report: Record, receipt: Record | None, metrics: Record | None, run: Record, split: str
-) -> dict[str, str]:
-    """What was done, in words for one who was not there: the task, the student's making, who was asked."""
-    models = {each["who"]: visible(private(each["model"])) for each in report["systems"]}
-    made = ""
-    if receipt and run and run.get("generate") is None:
-        made = f"{receipt['accepted']:,} examples were imported. "
-    elif receipt:
-        made = f"{models['teacher']} made {receipt['accepted']:,} examples that passed every filter. "
-    if metrics and metrics.get("rows"):
-        made += f"{models['base']} was trained on {metrics['rows']['train']:,} of them: the student. "
-    n = next(each["n"] for each in report["scores"] if each["split"] == split)
-    by = "with known answers" if split == "gold" else "kept out of the training, made by the teacher"
-    asked = f"Then teacher and student answered the same {n:,} rows, {by}, and were compared row by row."
-    return {"instruction": visible(run.get("instruction") or ""), "made": made, "asked": asked}
-
-
-def facts(report: Record, scores: Mapping[str, Record], split: str) -> list[tuple[str, str, str]]:
-    """(number, what it is, beside it) for the few numbers that stand under the verdict."""
-    found = []
-    for paired in (p for p in report["paired"] if p["split"] == split and p["b"] in ("teacher", "base")):
-        between = f"{words.points(paired['low'])} to {words.points(paired['high'])}"
-        found.append((words.points(paired["diff"]), f"points against the {paired['b']}", between))
-    if gap := report.get("gap_closed"):
-        between = f"{words.percent(gap['low'], 0)} to {words.percent(gap['high'], 0)}"
-        found.append((words.percent(gap["value"], 0), "of the gap from base to teacher closed", between))
-    by_who = {each["who"]: each for each in report["systems"]}
-    slow, fast = (by_who[who]["latency_p50_s"] if who in by_who else None for who in ("teacher", "student"))
-    if slow and fast:
-        word = "faster" if slow > fast else "slower"
-        shown = f"{max(slow, fast) / min(slow, fast):.1f}×"
-        found.append(
-            (shown, f"{word} than the teacher", f"{words.seconds(fast)} against {words.seconds(slow)}")
-        )
-    dear, cheap = (by_who[who]["usd_per_1000"] if who in by_who else None for who in ("teacher", "student"))
-    if dear and cheap:
-        word = "cheaper" if dear > cheap else "dearer"
-        against = f"{words.usd(cheap)} against {words.usd(dear)} per 1,000"
-        found.append((f"{max(dear, cheap) / min(dear, cheap):,.1f}×", f"{word} than the teacher", against))
-    return found
-
-
 def card(system: Record, score: Record, report: Record) -> dict[str, Any]:
     """One system: its name, its score with the interval, and what is known of speed and price."""
     told = [
@@ -143,8 +82,8 @@ def card(system: Record, score: Record, report: Record) -> dict[str, Any]:
         ("95% within", "latency_p95_s", words.seconds),
         ("Rows a second", "rows_per_s", words.rate),
         ("Tokens a second", "tokens_per_s", words.rate),
-        ("Per 1,000 answers", "usd_per_1000", words.usd),
-        ("Per 1,000 accepted", "usd_per_accepted", lambda usd: words.usd(1000 * usd)),
+        ("Per 1,000", "usd_per_1000", words.usd),
+        ("Per 1,000 right", "usd_per_accepted", lambda usd: words.usd(1000 * usd)),
     ]
     lines = [(name, said(system[key])) for name, key, said in told if system.get(key) is not None]
     if system.get("usd_per_1000") is None:
@@ -205,7 +144,7 @@ def slices(report: Record) -> list[dict[str, Any]] | None:
 
 def sign(difference: Record) -> str:
     """What an interval says: a loss, a gain, or neither."""
-    return "bad" if difference["high"] < 0 else "good" if difference["low"] > 0 else "unsure"
+    return frontier.sign_of(difference["low"], difference["high"])
 
 
 def confusion(report: Record) -> list[dict[str, Any]] | None:
@@ -229,39 +168,6 @@ def confusion(report: Record) -> list[dict[str, Any]] | None:
         for who in found["counts"]
         if who in ("student", "teacher", "base")
     ]
-
-
-def training(metrics: Record | None, history: Sequence[Record]) -> dict[str, Any] | None:
-    """The loss curve and what was trained; None where nothing was."""
-    if not metrics:
-        return None
-    told = [
-        ("Base model", visible(str(metrics.get("base") or ""))),
-        ("Trained on", f"{metrics['rows']['train']:,} rows" if metrics.get("rows") else ""),
-        ("Trainable weights", words.count(metrics.get("trainable_parameters"))),
-        ("Optimiser steps", words.count(metrics.get("steps"))),
-        (
-            "Best validation loss",
-            f"{metrics['best_valid_loss']:.3g}" if metrics.get("best_valid_loss") else "",
-        ),
-        ("Time", words.seconds(metrics.get("seconds"))),
-        ("On", visible(str(metrics.get("device") or ""))),
-    ]
-    figure = frontier.loss_curve(history, metrics.get("best_step"))
-    return {"figure": figure, "lines": [(name, said) for name, said in told if said not in ("", "unknown")]}
-
-
-def curves(report: Record) -> list[tuple[str, Any]]:
-    """(title, figure) of the curves over rows, rounds and shares sent to the teacher that can be drawn."""
-    cascade = (report.get("cascade") or {}).get("points", ())
-    asked = (
-        ("More data, better student?", report.get("learning_curve", ()), "rows", "training rows", True),
-        ("Round by round", report.get("rounds", ()), "round", "round of refilling", True),
-        ("Send the unsure ones to the teacher", cascade, "share", "share sent to the teacher", False),
-    )
-    drawn = ((title, frontier.quality_curve(points, key, name, whole=whole))
-             for title, points, key, name, whole in asked)  # fmt: skip
-    return [(title, figure) for title, figure in drawn if figure is not None]
 
 
 def data(receipt: Record) -> dict[str, Any]:

@@ -22,13 +22,18 @@ STEPS = (
 
 
 def reproduce(report: Record, run: Record, metrics: Record | None) -> dict[str, Any]:
-    """`commands` (a line each), `versions`, and `prints`: fingerprints of all it was made from."""
+    """`commands` (a line each), `versions`, and `prints`: fingerprints of all it was made from.
+
+    The first command takes the run's task.toml, as explore left it or a person wrote it.
+    """
     name = ["--run", run["name"]] if run.get("name") else []
     commands = [
         shlex.join(["distill", *name, step, *flags(run.get(step) or {}, kind), *teacher(run, step)])
         for step, kind in STEPS
         if run.get(step) is not None
     ]
+    if commands:
+        commands.insert(0, shlex.join(["distill", *name, "pick", "--task", "task.toml"]))
     made = {**((metrics or {}).get("made_from") or {}), **(report.get("made_from") or {})}
     looks = re.compile(r"[0-9a-f]{12,64}")
     prints = {key: value for key, value in made.items() if isinstance(value, str) and looks.fullmatch(value)}

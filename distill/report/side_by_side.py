@@ -25,11 +25,15 @@ def side_by_side(
     systems: Sequence[str],
     metric: str,
     judged: Mapping[str, Mapping[str, Any]],
+    *,
+    most: int = MOST_ROWS,
+    longest: int = LONGEST,
 ) -> dict[str, Any]:
     """What script.js draws: `systems`, `metric`, `total` and `rows`, the student's losses first.
 
     A row: {split, input, gold, outcome "lost|won|tie", format (the student's answer could not be read),
-    flipped (the judge changed its mind with the order), said: [{text, score, cut} | null, one a system]}.
+    flipped (the judge changed its mind with the order), said: [{text, answer (as it was read, where that is
+    another text, else null), score, cut} | null, one a system]}.
     `judged` is {row id: {"outcome": …, "flipped": …}}; where it says nothing, `metric` decides.
     """
     grouped: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
@@ -37,12 +41,12 @@ def side_by_side(
         if record["who"] in systems:
             grouped.setdefault((record["split"], record["row"]), {})[record["who"]] = record
     rows = [
-        _row(split, said, systems, metric, judged.get(row, {}))
+        _row(split, said, systems, metric, judged.get(row, {}), longest)
         for (split, row), said in grouped.items()
         if "student" in said
     ]
     rows.sort(key=lambda row: ORDER[row["outcome"]])
-    return {"systems": list(systems), "metric": metric, "total": len(rows), "rows": rows[:MOST_ROWS]}
+    return {"systems": list(systems), "metric": metric, "total": len(rows), "rows": rows[:most]}
 
 
 def _row(
@@ -51,6 +55,7 @@ def _row(
     systems: Sequence[str],
     metric: str,
     judged: Mapping[str, Any],
+    longest: int,
 ) -> dict[str, Any]:
     student = said["student"]
     scores = {who: row_score(metric, record["answer"], record["gold"]) for who, record in said.items()}
@@ -58,14 +63,15 @@ def _row(
     outcome = "lost" if gap <= -ALIKE else "won" if gap >= ALIKE else "tie"
     return {
         "split": split,
-        "input": shortened(student.get("input", "")),
-        "gold": shortened(student["gold"]),
+        "input": shortened(student.get("input", ""), longest),
+        "gold": shortened(student["gold"], longest),
         "outcome": judged.get("outcome", outcome),
         "format": student["answer"] is None,
         "flipped": bool(judged.get("flipped")),
         "said": [
             {
-                "text": shortened(said[who]["text"]),
+                "text": shortened(said[who]["text"], longest),
+                "answer": read_as(said[who], longest),
                 "score": None if said[who]["answer"] is None else round(scores[who], 3),
                 "cut": said[who].get("finish_reason") == "length",
             }
@@ -93,7 +99,15 @@ def _equal(answer: str, gold: str) -> float:
     return float(normalised(answer) == normalised(gold))
 
 
-def shortened(text: str) -> str:
+def read_as(record: Mapping[str, Any], longest: int) -> str | None:
+    """The answer that was read in a text, where the two are not the same."""
+    answer = record["answer"]
+    if answer is None or normalised(answer) == normalised(record["text"]):
+        return None
+    return shortened(answer, longest)
+
+
+def shortened(text: str, longest: int = LONGEST) -> str:
     """`text` with what cannot be shown spelt out, and what is too long told."""
-    more = len(text) - LONGEST
-    return visible(text[:LONGEST], keep_lines=True) + (f" […{more:,} more characters]" if more > 0 else "")
+    more = len(text) - longest
+    return visible(text[:longest], keep_lines=True) + (f" […{more:,} more characters]" if more > 0 else "")

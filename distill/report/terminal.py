@@ -6,7 +6,9 @@ Refuses markup from outside: every name goes through `visible` into a `Text`.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distill.report.cascade import lines as cascade_lines
 from distill.report.plain import visible
+from distill.report.rounds import lines as round_lines
 from distill.report.verdicts import lines
 from distill.score.verdict import points
 
@@ -92,7 +94,7 @@ def standing(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"gap closed between base and teacher: {interval(gap)}")
     if economics := summary.get("economics"):
         lines.append(f"break-even: {economics['why']}")
-    return lines
+    return [*lines, *cascade_lines(summary), *round_lines(summary)]
 
 
 def worst(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:

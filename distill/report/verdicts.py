@@ -1,10 +1,13 @@
-"""The section "judged" of report.json in words: lines for the terminal, a panel for the page.
+"""The sections "judged" and "review" of report.json in words: lines for the terminal, panels for the page.
 
 Refuses to show a judged number without what stands against believing it.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from distill.report import frontier, words
+from distill.report.plain import visible
 
 Record = Mapping[str, Any]
 STYLES = {"trustworthy": "", "doubtful": "bold yellow", "not trustworthy": "bold red"}
@@ -49,16 +52,35 @@ def rate(counts: Record) -> str:
 def panel(judged: Record) -> dict[str, Any]:
     """What the page shows of it (see report/html.py)."""
     trust = judged["trust"]
+    about = {"alike": "about as long", "longer": "longer", "shorter": "shorter"}
+    results = [("Over all", judged)]
+    results += [(f"Its answer is {about[each['a_is']]}", each) for each in judged["by_length"]]
+    results += list(judged["dimensions"].items())
     return {
         "model": judged["judge"],
         "banner": judged["banner"],
+        "mark": judged["mark"],
+        "outcome": outcome(judged),
+        **{name: judged[name] for name in ("a", "b", "split", "n", "unscored", "length_ratio")},
         "trust": {
             "grade": trust["grade"],
             "trustworthy": trust["grade"] == "trustworthy",
-            "why": "; ".join(trust["why"]),
+            "why": list(trust["why"]),
+            "not_tried": list(trust.get("not_tried", ())),
             "checks": [{**check, "passed": check["standing"] == "pass"} for check in trust["checks"]],
         },
-        "results": [judged],
+        "results": [{"what": what, **counts(each)} for what, each in results],
+    }
+
+
+def counts(each: Record) -> dict[str, Any]:
+    """Won, tied, lost and the win rate as a line of the page's table."""
+    known = each["win_rate"] is not None
+    return {
+        **{name: each[name] for name in ("win", "tie", "loss")},
+        "rate": words.percent(each["win_rate"]) if known else "no verdict",
+        "between": f"{words.percent(each['low'])} to {words.percent(each['high'])}" if known else "",
+        "figure": frontier.rate(each["win_rate"], each["low"], each["high"]) if known else "",
     }
 
 
@@ -66,3 +88,42 @@ def by_row(judged: Record) -> dict[str, dict[str, Any]]:
     """Row -> {outcome "won|tie|lost", flipped}; rows without a verdict are not there."""
     scored = (row for row in judged["rows"] if row["outcome"] != "unscored")
     return {row["row"]: {"outcome": row["outcome"], "flipped": row["flipped"]} for row in scored}
+
+
+def review(report: Record) -> dict[str, Any] | None:
+    """What a person said, blind, beside the judge, and both together (steps/review.py)."""
+    found = report.get("review")
+    if not found or not found.get("n"):
+        return None
+    mark = (report.get("judged") or {}).get("mark", "")
+    ppi, agreed = found.get("ppi"), found.get("agreement")
+    told = [("By a person", found.get("value"), found.get("low"), found.get("high"), "")]
+    if found.get("judge_value") is not None:
+        told.append(
+            ("By the judge", found["judge_value"], found.get("judge_low"), found.get("judge_high"), mark)
+        )
+    if ppi:
+        told.append(("By the judge, corrected by the person", ppi["value"], ppi["low"], ppi["high"], ""))
+    return {
+        **{name: words.count(found[name]) for name in ("n", "win", "tie", "loss")},
+        "against": visible(str(found.get("against") or "teacher")),
+        "lines": [
+            {
+                "by": by,
+                "value": words.percent(value),
+                "between": f"{words.percent(low)} to {words.percent(high)}" if low is not None else "",
+                "mark": mark,
+                "figure": frontier.rate(value, low, high) if None not in (value, low, high) else "",
+            }
+            for by, value, low, high, mark in told
+        ],
+        "agreement": agreement(agreed) if agreed else "",
+    }
+
+
+def agreement(agreed: Record) -> str:
+    """ "Person and judge agree on 80% of 20 pairs (Cohen's kappa 0.61)."."""
+    if agreed.get("share") is None:
+        return ""
+    kappa = f" (Cohen's kappa {agreed['kappa']:.2f})" if agreed.get("kappa") is not None else ""
+    return f"Person and judge agree on {words.percent(agreed['share'], 0)} of {agreed['n']} pairs{kappa}."

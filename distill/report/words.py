@@ -13,6 +13,8 @@ REASONS = {
     "agreement": "the answers disagreed",
     "near_duplicates": "near-duplicates",
     "duplicates": "duplicates",
+    "exact": "exact duplicates",
+    "semantic": "the same in other words",
     "truncated": "cut off",
     "echo": "echoed the input",
     "length": "too short or too long",

@@ -3,9 +3,10 @@
 Refuses to call a gain one whose interval holds zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distill.score.paired import paired_difference
 from distill.score.stats import wilson
 
 RESAMPLES = 2000
@@ -41,6 +42,31 @@ def filter_lift(
         "low": None if low is None else round(float(low), 4),
         "high": None if high is None else round(float(high), 4),
     }
+
+
+def stage_gains(rows: Sequence[Mapping[str, bool]], seed: int = 0) -> list[dict[str, Any]]:
+    """What each stage gained on the one before it, row by row right or not, with a paired 95% interval.
+
+    `rows`: stage -> right, the stages in their order and the same in every row. `pays` is True or False
+    where the whole interval is on one side of zero, else None.
+    """
+    found, stages = list[dict[str, Any]](), list(rows[0]) if rows else []
+    for before, stage in zip(stages, stages[1:], strict=False):
+        was, now = ([float(row[name]) for row in rows] for name in (before, stage))
+        gain = paired_difference(now, was, seed)
+        pays = None if gain.low <= 0 <= gain.high else gain.value > 0
+        found.append(
+            {
+                "stage": stage,
+                "before": round(sum(was) / len(was), 4),
+                "after": round(sum(now) / len(now), 4),
+                "gain": round(gain.value, 4),
+                "low": round(gain.low, 4),
+                "high": round(gain.high, 4),
+                "pays": pays,
+            }
+        )
+    return found
 
 
 def _share(right: Sequence[bool]) -> dict[str, Any]:

@@ -24,8 +24,10 @@ class Interval(NamedTuple):
     n: int
 
 
-def wilson(right: float, n: int) -> Interval:
+def wilson(right: float, n: int, z: float = Z) -> Interval:
     """The share right / n with its Wilson score interval (Wilson 1927); n = 0 says nothing: 0 to 1.
+
+    `z` is the normal quantile behind the interval, that of 95% where nothing is said.
 
     `right` need not be whole: for graded values in [0, 1] the interval is too wide, never too narrow, as none
     varies more than a yes/no value of the same mean. Written out, and tested against scipy, because scipy's
@@ -36,8 +38,8 @@ def wilson(right: float, n: int) -> Interval:
     if n == 0:
         return Interval(0.0, 0.0, 1.0, 0)
     share = right / n
-    centre = (share + Z * Z / (2 * n)) / (1 + Z * Z / n)
-    half = Z / (1 + Z * Z / n) * math.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
     low = 0.0 if right == 0 else max(0.0, centre - half)
     high = 1.0 if right == n else min(1.0, centre + half)
     return Interval(share, min(low, share), max(high, share), n)

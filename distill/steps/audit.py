@@ -17,7 +17,7 @@ from distill.filters.correction import (
     corrected,
     dropping,
     read_corrections,
-    save_correction,
+    save_corrections,
     settled,
 )
 from distill.score.stats import wilson
@@ -74,7 +74,7 @@ class Audit:
 
     def correct(self, rule: Correction) -> int:
         """Save `rule` and hold every row to it; how many pairs of the run that changed."""
-        save_correction(self.run.corrections, rule)
+        save_corrections(self.run.corrections, [rule])
         self.rules = read_corrections(self.run.corrections)
         changed = apply_corrections(self.run, self.task, self.rules)
         self.read()
@@ -223,7 +223,7 @@ def judged(candidate: Candidate, rules: Sequence[Correction]) -> Candidate:
         return candidate
     candidate = corrected(candidate, rules)
     rule = dropping(rules, candidate.input, candidate.answer)
-    verdict = Verdict(keep=False, rule=NAME, why=f"dropped by hand: {rule.says}") if rule else None
+    verdict = Verdict(keep=False, rule=NAME, why=rule.reason) if rule else None
     return msgspec.structs.replace(candidate, verdict=verdict) if verdict else candidate
 
 

@@ -5,26 +5,29 @@ comes, under a key of all that decided it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill.config import CompareConfig, GenerateConfig
-from distill.errors import CredentialsError, TeacherError
-from distill.held_out import HeldOut, gather_rows
+from distill.errors import CredentialsError, TeacherError, UsageError
+from distill.held_out import HeldOut, answered, gather_rows, valid_rows
 from distill.judging import Judge, judged, rows_to_judge
 from distill.report.build import build
 from distill.report.html import write_html
-from distill.results import AGAIN, Measured
+from distill.results import AGAIN, ASIDE, VALID, Measured
+from distill.rounds import keep_round
 from distill.score.paired import detectable_difference
+from distill.store import jsonl
 from distill.store.answers import Answers, Row
 from distill.store.run import Run, digest
 from distill.store.taskfile import read_task
 from distill.student.protocol import Student
 from distill.systems import (
     Other,
+    Shown,
     Teaching,
     adapter_digest,
     answer_tokens,
@@ -51,6 +54,7 @@ def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
         "gold file": digest(config.gold),
         "task.toml": digest(run.task),
         "train.jsonl": digest(run.splits["train"]),
+        "valid.jsonl": digest(run.splits["valid"]),
         "test.jsonl": digest(run.splits["test"]),
         "adapter": adapter_digest(run),
         "teacher": teacher,
@@ -80,20 +84,17 @@ async def compare(
     teaching, room = Teaching.of(run, task), answer_tokens(run)
     told: list[str] = []
     answers = Answers(run.answers, task)
-    ask = partial(
-        ask_student, answers, held_out, progress=progress, room=room, batch_size=config.answer_batch
-    )
+    ask = partial(ask_student, answers, progress=progress, room=room, batch_size=config.answer_batch)
     plain = Other("base", base.model, None, lambda: base)
     try:
         asked = {"teacher": await ask_teacher(answers, held_out, teaching, teacher, progress)}
+        held_out, without_teacher = answered(held_out, asked["teacher"])
+        ask = partial(ask, rows=held_out)
         if config.ask_twice:
             asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
-        asked["student"] = await ask(Other("student", student.model, adapter_digest(run), lambda: student))
-        asked["base"] = await ask(plain)
-        if differs(teaching, held_out):
-            asked[PROMPTED] = await ask(plain._replace(who=PROMPTED), shown=teaching.shown)
-        for other in others:
-            asked[other.who] = await ask(other)
+        tuned = Other("student", student.model, adapter_digest(run), lambda: student)
+        shown = teaching.shown if differs(teaching, held_out) else None
+        asked |= await ask_students(ask, [tuned, plain, *others], shown, valid_rows(run, config, task))
         timed = await in_thread(partial(time_student, student, held_out, room, progress))
         answers.keep_only(asked)
     finally:
@@ -101,7 +102,7 @@ async def compare(
     models = model_names(teacher, student, base, others)
     predictions = {who: answers.of(who, rows) for who, rows in asked.items()}
     measured = Measured(
-        models={who: models[who] for who in asked if who != AGAIN},
+        models={who: models[who] for who in asked if who not in ASIDE},
         prompts={who: teaching.prompt if who in ("teacher", PROMPTED) else "student" for who in asked},
         single_s=tuple(timed),
         gold_left_out=held_out.gold_left_out,
@@ -110,14 +111,45 @@ async def compare(
         upfront_usd=upfront(run, config),
         data=receipt(run),
         told=tuple(told),
+        without_teacher=without_teacher,
         failed_checks=own_rules(run, predictions),
     )
-    verdicts = await judge_answers(task, config, held_out, predictions, judge, teacher, progress)
+    verdicts = await judge_answers(run, task, config, held_out, predictions, judge, teacher, progress)
     report = build(task, config, predictions, measured) | verdicts
+    report |= keep_round(run, task, report["split"], predictions, config.seed)
+    write_cascade(run, report)
     run.finish("compare", report, made_from(run, config, teacher.identity))
     # Last, and from what is on disk: a page that cannot be written costs no number.
     write_html(run, report)
     return report
+
+
+async def ask_students(
+    ask: Callable[..., Awaitable[list[Row]]],
+    students: Sequence[Other],
+    teachers_prompt: Shown | None,
+    valid: HeldOut | None,
+) -> dict[str, list[Row]]:
+    """Who -> the rows it answered: the run's student (the valid rows too), the base (also as the teacher is
+    asked, where that is another prompt), and the others.
+    """
+    tuned, plain, *others = students
+    asked = {"student": await ask(tuned), "base": await ask(plain)}
+    if teachers_prompt:
+        asked[PROMPTED] = await ask(plain._replace(who=PROMPTED), shown=teachers_prompt)
+    for other in others:
+        asked[other.who] = await ask(other)
+    if valid:
+        asked[VALID] = await ask(tuned._replace(who=VALID), rows=valid)
+    return asked
+
+
+def write_cascade(run: Run, report: Mapping[str, Any]) -> None:
+    """What serving a cascade takes: threshold, calibration, and what they were measured to give."""
+    run.cascade.unlink(missing_ok=True)
+    if section := report.get("cascade"):
+        wanted = ("confidence", "calibration", "target", "sentence")
+        jsonl.replace_json(run.cascade, {"schema": 1, **{name: section[name] for name in wanted}})
 
 
 def model_names(teacher: Teacher, student: Student, base: Student, others: Sequence[Other]) -> dict[str, str]:
@@ -127,6 +159,7 @@ def model_names(teacher: Teacher, student: Student, base: Student, others: Seque
 
 
 async def judge_answers(
+    run: Run,
     task: Task,
     config: CompareConfig,
     held_out: HeldOut,
@@ -135,7 +168,11 @@ async def judge_answers(
     teacher: Teacher,
     progress: Progress,
 ) -> dict[str, Any]:
-    """The section "judged" of the report, of the verdict's split; nothing without a judge."""
+    """The section "judged" of the report, of the verdict's split; nothing without a judge.
+
+    Its verdicts are left in judged.jsonl, from which `--verify` makes it again.
+    """
+    run.judged.unlink(missing_ok=True)
     if judge is None:
         return {}
     split = "gold" if "gold" in held_out.splits else "test"
@@ -143,7 +180,10 @@ async def judge_answers(
     pairs, known = held_out.splits[split], split == "gold"
     rows = rows_to_judge(pairs, said, held_out.clusters, gold=known, most=config.judge_rows)
     async with judge(teacher) as opened:
-        found = await judged(opened, task, rows, b_model=teacher.model, seed=config.seed, progress=progress)
+        found, casts = await judged(
+            opened, task, rows, b_model=teacher.model, seed=config.seed, progress=progress
+        )
+    jsonl.replace(run.judged, casts)
     return {"judged": {"split": split, **found}}
 
 
@@ -169,7 +209,7 @@ async def second_answers(
     try:
         rows = await ask_teacher(answers, held_out, teaching, teacher, progress, again=config.ask_twice)
         return rows, []
-    except (TeacherError, CredentialsError) as error:
+    except (TeacherError, CredentialsError, UsageError) as error:
         return [], [f"How far the teacher agrees with itself is unknown: {error.message}."]
 
 
@@ -196,7 +236,7 @@ def own_rules(run: Run, predictions: Mapping[str, Sequence[Prediction]]) -> dict
     path = Path(settings["check"]) if settings.get("check") else None
     if path is None or not path.is_file():
         return {}
-    systems = {who: rows for who, rows in predictions.items() if who != AGAIN}
+    systems = {who: rows for who, rows in predictions.items() if who not in ASIDE}
     return failed_checks(path, settings.get("check_timeout_s", GenerateConfig.check_timeout_s), systems)
 
 

@@ -41,6 +41,19 @@ class Heard:
         self._teacher = teacher
         self.written: list[Completion] = []
         self.answered: list[Completion] = []
+        self._cold = (0, 0)
+
+    def warmed(self) -> None:
+        """What was heard so far had to wait for a model to load or a connection to open: it tells no time."""
+        self._cold = (len(self.written), len(self.answered))
+
+    def seconds(self) -> list[float]:
+        """Mean latency of the inputs written and of the answers, warm; of either where there is none."""
+        kinds = [
+            kind[cold:] or kind for kind, cold in zip((self.written, self.answered), self._cold, strict=True)
+        ]
+        every = [completion for kind in kinds for completion in kind]
+        return [mean([completion.latency_s for completion in kind or every]) for kind in kinds]
 
     @property
     def model(self) -> str:
@@ -65,8 +78,8 @@ class Heard:
 async def estimate(run: Run, config: GenerateConfig, teacher: Ledgered, progress: Progress) -> dict[str, Any]:
     """Try a few rows and project to `config.n`: calls, USD (None: unknown price) and seconds, each a range.
 
-    The rows are tried at once, as the real run does, so that latency is of a busy teacher. Writes nothing
-    but the ledger. Raises as `generate` does.
+    After the first row, which starts the teacher, they are tried at once, as the real run does, so that
+    latency is of a busy teacher. Writes nothing but the ledger. Raises as `generate` does.
     """
     heard = Heard(teacher)
     task = read_task(run.task)
@@ -80,7 +93,9 @@ async def estimate(run: Run, config: GenerateConfig, teacher: Ledgered, progress
             progress.advance()
             return kept
 
-        kept = await gather(attempt, rows)
+        kept = [await attempt(row) for row in rows[:1]]
+        heard.warmed()
+        kept += await gather(attempt, rows[1:])
         rows_most = len(sources.given) if sources.given is not None else int(config.max_tries * config.n)
         extra = extra_calls(making, config)
     at_once = max(1, teacher.ahead // 2)
@@ -140,8 +155,7 @@ def projected(
         for count in rows
     ]
     every = [*heard.written, *heard.answered]
-    means_s = [mean([completion.latency_s for completion in of_kind or every]) for of_kind in kinds]
-    seconds = [sum(map(operator.mul, counts, means_s)) / at_once for counts in calls]
+    seconds = [sum(map(operator.mul, counts, heard.seconds())) / at_once for counts in calls]
     cost_usd = None
     if all(completion.cost_usd is not None for completion in every):
         means_usd = [

@@ -1,215 +1,212 @@
-"""Steps 1 and 2 of the recipe: propose tasks for a brief, try each with several prompts, rank them.
+"""Steps 1 and 2 of the recipe: propose tasks for a brief, engineer each one's prompt, rank them.
 
 It refuses to rank what the probes cannot tell apart: every score has its interval and what it rests on.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 
-from distill import prompts
-from distill.ask import prompt_names
 from distill.config import ExploreConfig, plain
-from distill.errors import TeacherError, UsageError
-from distill.parse import parse_proposals
-from distill.planning import plan
-from distill.probing import (
-    Probe,
-    Trial,
-    choice,
-    gather,
-    race_length,
-    try_prompts,
-    write_input,
-    write_probes,
-)
+from distill.errors import UsageError
+from distill.headroom import with_base
+from distill.logged_tasks import by_log, logged_tasks
+from distill.prompts import OWN
+from distill.proposing import brief_file, propose
+from distill.scouted import Scouted, Source, Standing, Trial
+from distill.scouting import scout
 from distill.store import jsonl
 from distill.store.run import Run, digest
+from distill.store.shapes import read_gold
 from distill.store.taskfile import read_task
 from distill.teacher.protocol import Teacher
-from distill.types import Label, Progress, Request, Task
+from distill.types import Example, Progress, Task
+from distill.worth import Means, measured, with_terms
 
-Standing = Literal["good", "~OK", "unclear", "poor"]
-ORDER: tuple[Standing, ...] = ("good", "~OK", "unclear", "poor")
-ANSWER_TOKENS = {"label": 24, "json": 160, "text": 160, "chat": 160}
-EXAMPLES_A_LABEL = 2
-ROUNDS = 3
-TRUST = {
-    "gold": "your labelled rows",
-    "construction": "inputs written for a label; some of them miss it",
-    "agreement": "two samples agree; both can be wrong",
-}
+FEWEST_LOGGED = 20
+"""Distinct logged rows from which a task is scored on them, and not on inputs that the teacher writes."""
+NO_MEANS = Means()
 
 
-class Scouted(msgspec.Struct, frozen=True):
-    """A task with what each prompt scored on its probes, best prompt first."""
+class Job(NamedTuple):
+    """A task to scout, and what is known of it beforehand; rows of a log are no gold, but are split like it."""
 
     task: Task
-    standing: Standing
-    trust: str
-    trials: list[Trial]
+    source: Source
+    gold: Sequence[Example] = ()
+    baseline: str = ""
+    traffic: dict[str, Any] | None = None
 
 
-def made_from(config: ExploreConfig, brief: str, teacher: str) -> dict[str, Any]:
-    """What the step's result depends on, by name."""
-    return {**plain(config), "brief": brief, "teacher": teacher, "task file": digest(config.task)}
+ORDER: tuple[Standing, ...] = ("good", "~OK", "unclear", "poor")
+
+
+def made_from(config: ExploreConfig, brief: str, teacher: str, prompts: Path | None = None) -> dict[str, Any]:
+    """What the step's result depends on, by name; `prompts` is the user's own folder of templates."""
+    own = {path.name: digest(path) for path in sorted(Path(prompts).glob("*.txt"))} if prompts else {}
+    return {
+        **plain(config),
+        "brief": brief,
+        "brief file": digest(brief_file(brief)),
+        "teacher": teacher,
+        "task file": digest(config.task),
+        "logs file": digest(config.from_logs),
+        "gold file": digest(config.gold),
+        "prompts": own,
+    }
 
 
 async def explore(
-    run: Run, config: ExploreConfig, brief: str, teacher: Teacher, progress: Progress
+    run: Run,
+    config: ExploreConfig,
+    brief: str,
+    teacher: Teacher,
+    progress: Progress,
+    means: Means = NO_MEANS,
 ) -> dict[str, Any]:
-    """Score the tasks of `brief` and of `config.task`; writes 1-explore/ and returns its summary.
+    """Score the tasks of `brief`, `config.task` and `config.from_logs`; writes 1-explore/, returns its summary.
 
-    Raises UsageError where there is neither brief nor task, TeacherError where the teacher proposes nothing.
+    Where the money ends on the way, the summary says so under "stopped", holds what there is, and the step
+    is not done. Raises UsageError where there is nothing to score, or gold without a task, TeacherError
+    where the teacher proposes nothing, DataError where no line of the log can be read.
     """
-    if not brief.strip() and config.task is None:
+    if not brief.strip() and config.task is None and config.from_logs is None:
         raise UsageError(
             "an empty brief", where="BRIEF", hint='say what your company does: distill explore "…"'
         )
-    tasks = [read_task(config.task)] if config.task else []
+    own, gold = own_task(config)
     run.begin("explore")
+    jobs = [Job(own, "task", gold)] if own else []
+    logs: dict[str, Any] | None = None
+    if config.from_logs is not None:
+        logged, logs = await logged_tasks(
+            config.from_logs, run.requests, config.tasks, means.usd_of, teacher, progress
+        )
+        jobs += [Job(each.task, "logs", each.rows, each.baseline, each.traffic) for each in logged]
     if brief.strip():
-        tasks += await propose(teacher, brief, config, progress)
-    scouted: list[Scouted] = []
-    probes: list[dict[str, Any]] = []
-    for task in tasks:
-        found, tried_on = await scout(task, config, teacher, progress)
-        scouted.append(found)
-        probes += [{"task": found.task.name, **msgspec.to_builtins(probe)} for probe in tried_on]
-        jsonl.replace(run.tasks, ranked(scouted))
-        jsonl.replace(run.probes, probes)
-    summary = {
-        "brief": brief,
-        "tasks": [row(number, entry) for number, entry in enumerate(ranked(scouted), 1)],
-    }
-    run.finish("explore", summary, made_from(config, brief, teacher.identity))
+        proposed = await propose(teacher, brief, config.tasks, seed=config.seed, progress=progress)
+        jobs += [Job(task, "brief") for task in proposed]
+    found: list[Scouted] = []
+    for job in jobs:
+        found.append(await done(job, config, teacher, progress, means))
+        keep(run, found)
+        progress.say(resolved(len(found), len(jobs), found[-1]))
+        if found[-1].unfinished:
+            break
+    summary = {**summarised(brief, found), "logs": logs}
+    if not summary["stopped"]:
+        run.finish("explore", summary, made_from(config, brief, teacher.identity, OWN.get()))
     return summary
+
+
+async def done(
+    job: Job, config: ExploreConfig, teacher: Teacher, progress: Progress, means: Means
+) -> Scouted:
+    """One task scouted, with what it would save and how far the base student is behind."""
+    enough = job.source == "task" or len(job.gold) >= FEWEST_LOGGED
+    found = await scout(
+        job.task,
+        config,
+        teacher,
+        progress,
+        gold=job.gold if enough else [],
+        baseline=job.baseline,
+        source=job.source,
+    )
+    found = msgspec.structs.replace(found, traffic=job.traffic)
+    if job.source == "logs" and enough:
+        found = by_log(found, list((job.traffic or {}).get("models", {})))
+    if measured(found) and not config.no_student and (student := means.student()) is not None:
+        progress.begin(f"asking the base student about {found.task.name}", None)
+        found = await with_base(found, student)
+    return with_terms(found, means.prices, config.hardware_usd_per_hour)
+
+
+def resolved(number: int, total: int, found: Scouted) -> str:
+    """One line of the table that grows while tasks are scouted."""
+    head = f"{number}/{total} {found.task.name[:32]:<32} {found.standing:<8}"
+    if not measured(found):
+        return f"{head} {found.reason}"
+    best, base = found.trials[0], found.base
+    behind = f"  student {base.value:>4.0%}" if base else ""
+    return f"{head} {best.value:>4.0%} ({best.low:.0%} to {best.high:.0%} of {best.n}){behind}"
+
+
+def own_task(config: ExploreConfig) -> tuple[Task | None, list[Example]]:
+    """The task of `--task` and the rows of `--gold`. Raises UsageError for gold without a task."""
+    if config.gold is not None and config.task is None:
+        raise UsageError(
+            "labelled rows need their task", where="--gold", hint="add: --task task.toml, whose answers they are"
+        )
+    own = read_task(config.task) if config.task else None
+    return own, read_gold(config.gold, own) if config.gold else []
+
+
+def keep(run: Run, scouted: Sequence[Scouted]) -> None:
+    """Write 1-explore/: the tasks, best first, and every probe with the task it was for."""
+    jsonl.replace(run.tasks, ranked(scouted))
+    probes = [
+        {"task": found.task.name, **msgspec.to_builtins(probe)} for found in scouted for probe in found.probes
+    ]
+    jsonl.replace(run.probes, probes)
+
+
+def summarised(brief: str, scouted: Sequence[Scouted]) -> dict[str, Any]:
+    """What the table, `--json` and summary.json hold."""
+    best_first = ranked(scouted)
+    return {
+        "brief": brief,
+        "tasks": [row(number, found, best_first) for number, found in enumerate(best_first, 1)],
+        "stopped": next((found.unfinished for found in scouted if found.unfinished), ""),
+    }
 
 
 def ranked(scouted: Sequence[Scouted]) -> list[Scouted]:
     """Best standing first, then by the lower end of the best prompt's interval."""
-    return sorted(scouted, key=lambda found: (ORDER.index(found.standing), -found.trials[0].low))
+    return sorted(
+        scouted, key=lambda found: (ORDER.index(found.standing), -(found.trials[0].low if found.trials else 0))
+    )
 
 
-def row(number: int, found: Scouted) -> dict[str, Any]:
-    """One line of the table."""
-    best = found.trials[0]
+def row(number: int, found: Scouted, others: Sequence[Scouted] = ()) -> dict[str, Any]:
+    """One line of the table; `ties` are the tasks that these probes cannot tell from it."""
+    best = found.trials[0] if found.trials else None
+    measured = best is not None and not found.unfinished
     return {
         "number": number,
         "name": found.task.name,
         "kind": found.task.kind,
         "instruction": found.task.instruction,
+        "source": found.source,
         "standing": found.standing,
-        "prompt": best.prompt,
-        "value": best.value,
-        "low": best.low,
-        "high": best.high,
-        "n": best.n,
-        "basis": best.basis,
+        "prompt": best.title if best else "",
+        "value": best.value if best else 0.0,
+        "low": best.low if best and measured else 0.0,
+        "high": best.high if best and measured else 1.0,
+        "n": best.n if best else 0,
+        "basis": best.basis if best else "agreement",
         "trust": found.trust,
-        "prompts": {trial.prompt: round(trial.value, 4) for trial in found.trials},
+        "trusted": found.trusted,
+        "reason": found.reason,
+        "ties": [other.task.name for other in others if other is not found and tied(found, other)],
+        "calls": found.calls,
+        "base": scored(found.base) if found.base else None,
+        "traffic": found.traffic,
+        "terms": found.terms,
+        "prompts": {trial.title: round(trial.value, 4) for trial in found.trials},
     }
 
 
-async def propose(teacher: Teacher, brief: str, config: ExploreConfig, progress: Progress) -> list[Task]:
-    """`config.tasks` different tasks, in up to ROUNDS rounds. Raises TeacherError where there is none."""
-    progress.begin("proposing tasks", None)
-    tasks: dict[str, Task] = {}
-    for turn in range(ROUNDS):
-        missing = config.tasks - len(tasks)
-        if missing <= 0:
-            break
-        known = f"Already proposed, do not repeat: {', '.join(tasks)}." if tasks else ""
-        completion = await teacher.complete(proposal_request(brief, missing, known, config.seed + turn))
-        for task in parse_proposals(completion.text):
-            tasks.setdefault(task.name, task)
-        progress.advance(note=f"{len(tasks)} of {config.tasks}")
-    if not tasks:
-        raise TeacherError(
-            f"{teacher.model} proposed no task that could be read, asked {ROUNDS} times",
-            hint="say more in the brief, try another --teacher, or write a task.toml and pass --task FILE",
-        )
-    return list(tasks.values())[: config.tasks]
+def scored(trial: Trial) -> dict[str, Any]:
+    """A score with its interval."""
+    return {"value": trial.value, "low": trial.low, "high": trial.high, "n": trial.n}
 
 
-def proposal_request(brief: str, count: int, known: str, seed: int) -> Request:
-    """Ask for `count` tasks, held to their schema where the endpoint can."""
-    texts = {"type": "array", "items": {"type": "string"}, "maxItems": 8}
-    entry: dict[str, Any] = {
-        "type": "object",
-        "properties": {
-            "name": {"type": "string"},
-            "kind": {"type": "string", "enum": ["label", "text", "json"]},
-            "instruction": {"type": "string"},
-            "input_noun": {"type": "string"},
-            "labels": texts,
-            "fields": texts,
-        },
-    }
-    entry |= {"required": list(entry["properties"]), "additionalProperties": False}
-    schema = {
-        "type": "object",
-        "properties": {"tasks": {"type": "array", "items": entry, "minItems": count, "maxItems": count}},
-        "required": ["tasks"],
-        "additionalProperties": False,
-    }
-    return Request(
-        messages=prompts.render("propose-tasks", brief=brief, count=str(count), known=known),
-        temperature=0.8,
-        seed=seed,
-        max_tokens=200 + 220 * count,
-        response_format={
-            "type": "json_schema",
-            "json_schema": {"name": "tasks", "strict": True, "schema": schema},
-        },
-    )
-
-
-async def scout(
-    task: Task, config: ExploreConfig, teacher: Teacher, progress: Progress
-) -> tuple[Scouted, list[Probe]]:
-    """Write probes for one task and try every prompt on them."""
-    missing = sum(1 for label in task.labels if not label.examples) * EXAMPLES_A_LABEL
-    progress.begin(f"writing examples and probes for {task.name}", missing + config.probes)
-    task = await with_examples(task, teacher, config.seed, progress)
-    probes = await write_probes(task, teacher, config.probes, seed=config.seed + 1, progress=progress)
-    progress.begin(f"trying {task.name}", race_length(len(prompt_names(task)), len(probes)))
-    trials = await try_prompts(task, teacher, probes, max_tokens=ANSWER_TOKENS[task.kind], progress=progress)
-    task = msgspec.structs.replace(task, prompt=choice(trials))
-    standing = judge_standing(trials[0], config)
-    return Scouted(task, standing, TRUST[trials[0].basis], trials), probes
-
-
-async def with_examples(task: Task, teacher: Teacher, seed: int, progress: Progress) -> Task:
-    """`task` with inputs written for each label that has none, to serve as shots."""
-    bare = [label for label in task.labels if not label.examples]
-    if not bare:
-        return task
-    narrowed = msgspec.structs.replace(task, labels=tuple(bare))
-    cells = [cell for cell, _ in zip(plan(narrowed, seed), range(EXAMPLES_A_LABEL * len(bare)), strict=False)]
-
-    async def write(cell: Any) -> tuple[str, str]:
-        text, _ = await write_input(narrowed, teacher, cell, temperature=0.8, seed=seed)
-        progress.advance(note=f"{task.name}: examples")
-        return cell.asked, text
-
-    written = await gather(write, cells)
-    filled = {
-        label.name: tuple(dict.fromkeys(text for name, text in written if name == label.name and text))
-        for label in bare
-    }
-    labels = [
-        msgspec.structs.replace(label, examples=filled.get(label.name, label.examples))
-        for label in task.labels
-    ]
-    return msgspec.structs.replace(task, labels=tuple[Label, ...](labels))
-
-
-def judge_standing(best: Trial, config: ExploreConfig) -> Standing:
-    """good / ~OK / poor where the whole interval is on one side of the bar, else unclear."""
-    if best.low >= config.good:
-        return "good"
-    if best.low >= config.ok:
-        return "~OK"
-    return "poor" if best.high < config.ok else "unclear"
+def tied(one: Scouted, other: Scouted) -> bool:
+    """Whether two tasks stand alike and their intervals overlap."""
+    if one.standing != other.standing or not one.trials or not other.trials:
+        return False
+    left, right = one.trials[0], other.trials[0]
+    return left.low <= right.high and right.low <= left.high

@@ -38,7 +38,8 @@ def made_from(run: Run, config: FinetuneConfig) -> dict[str, Any]:
         return {**asdict(config), "texts_digest": texts_digest(config.texts)}
     files = {f"{name}.jsonl": digest(run.splits[name]) for name in ("train", "valid")}
     reasons = {"rationale": True} if trains_reasons(run) else {}
-    return {**asdict(config), **files, **reasons}
+    knobs = {name: value for name, value in asdict(config).items() if name != "learning_curve"}
+    return {**knobs, **files, **reasons}
 
 
 def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def train_student(
     run: Run, config: FinetuneConfig, progress: Progress, train: Sequence[Pair], valid: Sequence[Pair]
 ) -> dict[str, Any]:
     """Open the student, encode, train and save; the summary."""
-    from distill.student import causal, guard, lora
+    from distill.student import causal, guard, lora, stopping
     from distill.student.device import pick
     from distill.student.forward import choose_attention, open_net
     from distill.student.gguf import read_once
@@ -78,7 +79,8 @@ def train_student(
         guard.check_memory(weights, device, derive(config, len(train), 1).lora, progress.say)
         model, tokenizer = causal.load(weights, device, method=config.method)
     shape = model.config.get_text_config()
-    data = prepare(config, tokenizer, shape, with_reasons(run, train), with_reasons(run, valid))
+    train, valid = with_reasons(run, train), with_reasons(run, valid)
+    data = prepare(config, tokenizer, shape, train, valid)
     for text in data.said:
         progress.say(text)
     chat, rows, held_out = data.chat, data.train.passed(), data.valid.passed()
@@ -103,6 +105,9 @@ def train_student(
         **results(trained),
     }
     write_student(run, wrapped, chat, recipe.lora, weights, summary)
+    progress.begin("stop audit", None)
+    summary["stops"] = stopping.after_training(learner, chat, summary["base"], (train, valid))
+    write_card(run, run.adapter, weights, summary)
     return summary
 
 
@@ -219,7 +224,7 @@ def write_student(
     run: Run, model: Any, chat: "Chat", shape: "LoraShape", weights: "Weights", summary: dict[str, Any]
 ) -> None:
     """Save beside, with its card, then rename: the folder is the old student or the new, never half."""
-    from distill.student import card, lora
+    from distill.student import lora
     from distill.student.chat import save_style
 
     folder = run.adapter
@@ -230,11 +235,18 @@ def write_student(
     else:
         lora.save(model, beside, weights.label, shape)
     save_style(chat, beside)
-    receipt, teacher = run.summary("generate"), run.settings().get("teacher", {}).get("teacher")
-    text = card.model_card(summary, card.licence_of(weights), receipt, teacher)
-    jsonl.replace_bytes(beside / "README.md", [text.encode()])
+    write_card(run, beside, weights, summary)
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
+
+
+def write_card(run: Run, folder: Path, weights: "Weights", summary: dict[str, Any]) -> None:
+    """The model card, as much of it as the summary knows."""
+    from distill.student import card
+
+    receipt, teacher = run.summary("generate"), run.settings().get("teacher", {}).get("teacher")
+    text = card.model_card(summary, card.licence_of(weights), receipt, teacher)
+    jsonl.replace_bytes(folder / "README.md", [text.encode()])
 
 
 def counts(rows: Sequence["Row"], valid: Sequence["Row"]) -> dict[str, Any]:

@@ -10,19 +10,18 @@ from typing import Any
 import msgspec
 
 from distill import prompts
-from distill.ask import student_messages
 from distill.config import GenerateConfig, plain
 from distill.lift import measure
-from distill.making import Making
+from distill.pairing import explained, pair
 from distill.preparing import prepared
-from distill.probing import gather
 from distill.store.pairs import frozen, write_pairs
+from distill.store.refills import read_refills, refilled_pairs, with_refills
 from distill.store.run import Run, digest
 from distill.store.taskfile import read_task
 from distill.teacher.ledgered import Ledgered
-from distill.types import Candidate, Pair, Progress, Task, content_id
+from distill.types import Progress, content_id
 
-HOW = ("dry_run", "batch", "lift_rows")
+HOW = ("dry_run", "batch", "lift_rows", "from_failures")
 """Flags that decide how the rows are got, and not which."""
 
 
@@ -52,7 +51,8 @@ async def generate(run: Run, config: GenerateConfig, teacher: Ledgered, progress
         accepted = await making.accepted()
         reasons = await explained(making, accepted) if config.rationale else {}
         made = [pair(making.task, candidate, reasons.get(candidate.index, "")) for candidate in accepted]
-        pairs = making.imported + made
+        again = refilled_pairs(run, making.task)
+        pairs = making.imported + made + again
         lift = await measure(making)
         sizes = write_pairs(run, making.task, config, pairs, before)
         receipt = {
@@ -65,35 +65,12 @@ async def generate(run: Run, config: GenerateConfig, teacher: Ledgered, progress
             "filter_lift": lift,
             "seconds": round(time.monotonic() - started, 1),
         }
+        if again:
+            receipt = with_refills(receipt, read_refills(run, making.task), again)
     run.finish("generate", receipt, made_from(run, config, teacher.identity))
     return receipt
-
-
-async def explained(making: Making, accepted: list[Candidate]) -> dict[int, str]:
-    """The reason for each accepted answer, by the candidate's index."""
-    making.progress.begin("asking for reasons", len(accepted))
-
-    async def explain(candidate: Candidate) -> tuple[int, str]:
-        reason = await making.answering.explain(candidate)
-        making.progress.advance()
-        return candidate.index, reason
-
-    return dict(await gather(explain, accepted))
 
 
 def each(cost_usd: float | None, accepted: int) -> float | None:
     """USD an accepted row; None where the cost is unknown or there is none."""
     return None if cost_usd is None or not accepted else round(cost_usd / accepted, 6)
-
-
-def pair(task: Task, candidate: Candidate, rationale: str = "") -> Pair:
-    """The candidate as a training example."""
-    *shown, asked = student_messages(task, candidate.input)
-    return Pair.make(
-        (*shown, *candidate.before, asked),
-        candidate.answer,
-        candidate.origin,
-        candidate.attributes,
-        rationale=rationale,
-        logprobs=candidate.logprobs,
-    )

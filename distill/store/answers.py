@@ -36,6 +36,7 @@ class Said(msgspec.Struct, frozen=True):
     finish_reason: str = "stop"
     spent_s: float | None = None
     tokens: int | None = None
+    confidence: float | None = None
 
 
 class Answers:
@@ -87,6 +88,7 @@ class Answers:
             cluster=row.cluster,
             spent_s=said.spent_s,
             tokens=said.tokens,
+            confidence=said.confidence,
         )
 
     def _record(self, who: str, row: Row) -> dict[str, Any]:

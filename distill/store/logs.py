@@ -5,7 +5,7 @@ and a file in which no line can be read is an error that names the keys it has.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -60,22 +60,30 @@ def read_logs(path: Path) -> Logs:
     UsageError where the file is absent, DataError where no line of it can be read or one is endless.
     """
     logs = Logs([], [])
+    for number, entry in each_logged(path):
+        if isinstance(entry, str):
+            logs.skipped.append((number, entry))
+        else:
+            logs.entries.append(entry)
+    if not logs.entries:
+        raise nothing_read(path, logs.skipped)
+    return logs
+
+
+def each_logged(path: Path) -> Iterator[tuple[int, Logged | str]]:
+    """(line number, the request with its response or the reason to skip it), one line in memory at a time.
+
+    Raises UsageError where the file is absent, DataError where a line is endless.
+    """
     for number, line in jsonl.lines(path):
         try:
-            record = msgspec.json.decode(decoded(line, path, number))
+            yield number, logged(msgspec.json.decode(decoded(line, path, number)), f"{path}:{number}")
         except DataError:
-            logs.skipped.append((number, "not UTF-8"))
-            continue
+            yield number, "not UTF-8"
         except msgspec.DecodeError:
-            logs.skipped.append((number, "not a line of JSON"))
-            continue
-        try:
-            logs.entries.append(logged(record, f"{path}:{number}"))
+            yield number, "not a line of JSON"
         except Unfit as unfit:
-            logs.skipped.append((number, str(unfit)))
-    if not logs.entries:
-        raise _nothing(path, logs.skipped)
-    return logs
+            yield number, str(unfit)
 
 
 def logged(record: Any, source: str) -> Logged:
@@ -107,7 +115,8 @@ def logged(record: Any, source: str) -> Logged:
     )
 
 
-def _nothing(path: Path, skipped: Sequence[tuple[int, str]]) -> DataError:
+def nothing_read(path: Path, skipped: Sequence[tuple[int, str]]) -> DataError:
+    """The error for a file in which no line could be read: its commonest reason, and where it first stood."""
     if not skipped:
         return DataError("no rows: the file is empty", where=str(path))
     reason, count = Counter(reason for _, reason in skipped).most_common(1)[0]

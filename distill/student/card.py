@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.student.stopping import sentence
+
 if TYPE_CHECKING:
     from distill.weights import Weights
 
@@ -47,6 +49,7 @@ def model_card(
             f"- Method: {summary['method']}, {summary['trainable_parameters']:,} parameters trained",
             f"- Steps: {summary['steps']}, best at {summary['best_step']}; {quality}",
             f"- Training pairs: {summary['rows']['train']:,}, validation pairs: {summary['rows']['valid']:,}",
+            *([f"- {sentence(summary['stops'])}"] if "stops" in summary else []),
             "",
             "## Where the pairs come from",
             "",

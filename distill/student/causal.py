@@ -3,6 +3,7 @@
 Refuses pickled weights and code that comes with a model.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -16,7 +17,6 @@ import torch
 
 from distill.errors import DataError, DeviceError, UsageError
 from distill.student import decode, lora
-from distill.student.batches import sorted_batches
 from distill.student.chat import Chat, open_chat, style_of
 from distill.student.device import Device
 from distill.student.forward import Net, choose_attention, open_net
@@ -177,30 +177,36 @@ class CausalStudent:
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
     ) -> Iterator[tuple[int, Answer]]:
-        """(index, answer) for each conversation, batch by batch, the longest first.
+        """(index, answer) for each conversation as it ends, `batch_size` at a time, the longest first.
 
         Raises DataError where a conversation leaves no room for an answer, DeviceError out of memory.
         """
         prompts = [self.chat.prompt(conversation) for conversation in conversations]
         self._check_room(prompts, max_new_tokens)
         choose_attention(self.net.model, max(map(len, prompts), default=0) + max_new_tokens)
-        stops = decode.stop_ids(self.net.model, self.chat)
-        state = None
-        for indices in sorted_batches([len(prompt) for prompt in prompts], batch_size):
-            began = time.perf_counter()
+        order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
+        with self._running():
+            decoding = decode.Decoding(
+                self.net,
+                [prompts[index] for index in order],
+                decode.shared_start(self.net, prompts),
+                decode.stop_ids(self.net.model, self.chat),
+                self.chat.pad,
+                room=max_new_tokens,
+                width=batch_size,
+            )
+        # Not around the loop: what is set while the model runs is not for whoever takes the answers.
+        while decoding.going:
             with self._running():
-                if state is None:
-                    state = decode.shared_start(self.net, prompts)
-                batch = [prompts[index] for index in indices]
-                outputs = decode.greedy(self.net, batch, state, stops, self.chat.pad, max_new_tokens)
-            took = time.perf_counter() - began
-            for index, ids in zip(indices, outputs, strict=True):
-                yield index, self._answer(ids, stops, took)
+                ended = decoding.step()
+            for row in ended:
+                yield order[row.index], self._answer(row, decoding.stops)
 
-    def _answer(self, ids: list[int], stops: frozenset[int], latency_s: float) -> Answer:
-        stopped = ids[-1] in stops
-        text = self.chat.text(ids[:-1] if stopped else ids).strip()
-        return Answer(text, "stop" if stopped else "length", latency_s, len(ids))
+    def _answer(self, row: decode.Going, stops: frozenset[int]) -> Answer:
+        stopped, took = row.ids[-1] in stops, time.perf_counter() - row.began
+        text = self.chat.text(row.ids[:-1] if stopped else row.ids).strip()
+        sure = math.exp(row.logprob / len(row.ids))
+        return Answer(text, "stop" if stopped else "length", took, len(row.ids), sure)
 
     def _check_room(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         limit = context_tokens(self.net.model)

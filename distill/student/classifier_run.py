@@ -22,6 +22,7 @@ from distill.student.heads import Head
 from distill.student.lora import fingerprint
 from distill.student.opening import weights_for
 from distill.student.session import Trained
+from distill.student.stopping import Stops
 from distill.types import Pair, Progress, content_id
 
 SHOWN = 2  # rows shown on the terminal
@@ -87,6 +88,7 @@ def train_classifier(
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         "method": config.method,
         "derived": list(recipe.reasons),
+        "stops": msgspec.to_builtins(Stops(skipped="a classifier's answer is one label")),
         **measured,
         **results(rows, valid, trained, outcome),
     }

@@ -1,10 +1,11 @@
-"""Greedy decoding of a batch: the shared start run once, finished rows dropped. Holds no text.
+"""Greedy decoding: the shared start run once, rows that are done replaced by rows that wait. Holds no text.
 
 Refuses to sample: the same weights and prompt give the same answer.
 """
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from distill.student.batches import pad_left, shared_prefix
 from distill.student.chat import Chat
-from distill.student.forward import Net, expanded, last_logits, prefix_cache
+from distill.student.forward import Net, expanded, has_plain_cache, last_logits, prefix_cache
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,96 @@ class Start:
 
     length: int
     cache: Any
+
+
+@dataclass
+class Going:
+    """A row being answered: which prompt, its new ids so far and the logarithm of their probability."""
+
+    index: int
+    ids: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+    began: float = field(default_factory=time.perf_counter)
+
+
+@dataclass
+class Flight:
+    """Rows in one batch, with their keys and values; mask_BK is 1 where a key is real, None: everywhere."""
+
+    rows: list[Going]
+    cache: Any
+    mask_BK: Tensor | None
+
+
+@dataclass
+class Decoding:
+    """All `prompts` on their way to an answer, `width` at a time, in the order given: put the longest first.
+
+    Each `step` is one pass of the model and gives the rows that it ended: a stop id stands last where one
+    came within `room` ids.
+    """
+
+    net: Net
+    prompts: Sequence[Sequence[int]]
+    start: Start
+    stops: frozenset[int]
+    pad: int
+    room: int
+    width: int
+    flight: Flight | None = None
+    begun: int = 0
+
+    @property
+    def going(self) -> bool:
+        """Whether a row is not answered yet."""
+        return self.flight is not None or self.begun < len(self.prompts)
+
+    def step(self) -> list[Going]:
+        """Start rows where half of the places are free, else give each row under way its next id."""
+        free = self.width - (len(self.flight.rows) if self.flight else 0)
+        waiting = self.begun < len(self.prompts)
+        if self.flight is None or (waiting and 2 * free >= self.width and has_plain_cache(self.net.model)):
+            ended, flight = self._landed(self._launch(free))
+            self.flight = joined(self.flight, flight) if self.flight and flight else self.flight or flight
+        else:
+            ended, self.flight = self._landed(self._advance(self.flight))
+        return ended
+
+    def _launch(self, free: int) -> Flight:
+        rows = [Going(index) for index in range(self.begun, min(self.begun + free, len(self.prompts)))]
+        self.begun += len(rows)
+        rest = [self.prompts[row.index][self.start.length :] for row in rows]
+        ids_BT, mask_BT = (tensor.to(self.net.model.device) for tensor in pad_left(rest, self.pad))
+        return self._passed(first(self.net, self.start, rows, mask_BT), ids_BT)
+
+    def _advance(self, flight: Flight) -> Flight:
+        ids_BT = torch.tensor([row.ids[-1:] for row in flight.rows], device=self.net.model.device)
+        if flight.mask_BK is not None:
+            flight.mask_BK = torch.cat([flight.mask_BK, flight.mask_BK.new_ones(len(ids_BT), 1)], dim=1)
+        return self._passed(flight, ids_BT)
+
+    def _passed(self, flight: Flight, ids_BT: Tensor) -> Flight:
+        """`flight` after a pass: one more id in each row."""
+        mask_BK, positions_BT = flight.mask_BK, None
+        if mask_BK is not None:
+            positions_BT = (mask_BK.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
+        state = {"past_key_values": flight.cache, "attention_mask": mask_BK, "position_ids": positions_BT}
+        logits_BV = last_logits(self.net, ids_BT, **state).float()
+        best_B = logits_BV.argmax(-1)
+        sure_B = logits_BV.gather(1, best_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
+        for row, token, logprob in zip(flight.rows, best_B.tolist(), sure_B.tolist(), strict=True):
+            row.ids.append(token)
+            row.logprob += logprob
+        return flight
+
+    def _landed(self, flight: Flight) -> tuple[list[Going], Flight | None]:
+        """(rows that are done, the flight of the others)."""
+        done = [row.ids[-1] in self.stops or len(row.ids) >= self.room for row in flight.rows]
+        ended = [row for row, is_done in zip(flight.rows, done, strict=True) if is_done]
+        keep = [place for place, is_done in enumerate(done) if not is_done]
+        if not keep:
+            return ended, None
+        return ended, kept(flight, keep) if ended else flight
 
 
 def stop_ids(model: Any, chat: Chat) -> frozenset[int]:
@@ -42,74 +133,45 @@ def shared_start(net: Net, prompts: Sequence[Sequence[int]]) -> Start:
     return Start(length, prefix_cache(net, ids_P) if length else None)
 
 
-def greedy(
-    net: Net,
-    prompts: Sequence[Sequence[int]],
-    start: Start,
-    stops: frozenset[int],
-    pad: int,
-    max_new_tokens: int,
-) -> list[list[int]]:
-    """The new ids of each prompt, its stop id last where it came within `max_new_tokens`.
-
-    Rows are padded on the left and leave the batch as they finish.
-    """
-    device = net.model.device
-    ids_BT, mask_BT = (
-        tensor.to(device) for tensor in pad_left([prompt[start.length :] for prompt in prompts], pad)
-    )
-    state = first_state(net, start, mask_BT)
-    outputs: list[list[int]] = [[] for _ in prompts]
-    alive = list(range(len(prompts)))
-    for _ in range(max_new_tokens):
-        next_B = last_logits(net, ids_BT, **state).argmax(-1)
-        going = []
-        for column, token in enumerate(next_B.tolist()):
-            outputs[alive[column]].append(token)
-            if token not in stops:
-                going.append(column)
-        if not going:
-            break
-        if len(going) < len(alive):
-            keep_B = torch.tensor(going, device=device)
-            next_B, state = next_B[keep_B], kept(state, keep_B)
-            alive = [alive[column] for column in going]
-        ids_BT, state = next_B[:, None], advanced(state)
-    return outputs
-
-
-def first_state(net: Net, start: Start, mask_BT: Tensor) -> dict[str, Any]:
-    """Cache, mask and positions for the first pass; mask and positions None where no row is padded."""
+def first(net: Net, start: Start, rows: list[Going], mask_BT: Tensor) -> Flight:
+    """`rows` before their first pass; no mask where no row is padded."""
     from transformers.cache_utils import DynamicCache
 
-    rows = len(mask_BT)
-    cache = expanded(net, start.cache, rows) if start.length else DynamicCache(config=net.model.config)
+    cache = expanded(net, start.cache, len(rows)) if start.length else DynamicCache(config=net.model.config)
     if bool(mask_BT.all()):
-        return {"past_key_values": cache, "attention_mask": None, "position_ids": None}
-    mask_BK = torch.cat([mask_BT.new_ones(rows, start.length), mask_BT], dim=1)
-    positions_BT = (mask_BK.cumsum(1) - 1).clamp(min=0)[:, start.length :]
-    return {"past_key_values": cache, "attention_mask": mask_BK, "position_ids": positions_BT}
+        return Flight(rows, cache, None)
+    return Flight(rows, cache, torch.cat([mask_BT.new_ones(len(rows), start.length), mask_BT], dim=1))
 
 
-def kept(state: dict[str, Any], keep_B: Tensor) -> dict[str, Any]:
-    """`state` of the rows that go on."""
-    state["past_key_values"].batch_select_indices(keep_B)
-    if state["attention_mask"] is None:
-        return state
-    return {
-        **state,
-        "attention_mask": state["attention_mask"][keep_B],
-        "position_ids": state["position_ids"][keep_B],
-    }
+def kept(flight: Flight, keep: list[int]) -> Flight:
+    """`flight` of the rows at those places alone."""
+    keep_B = torch.tensor(keep, device=flight.cache.layers[0].keys.device)
+    flight.cache.batch_select_indices(keep_B)
+    mask_BK = None if flight.mask_BK is None else flight.mask_BK[keep_B]
+    return Flight([flight.rows[place] for place in keep], flight.cache, mask_BK)
 
 
-def advanced(state: dict[str, Any]) -> dict[str, Any]:
-    """`state` one token further."""
-    mask_BK = state["attention_mask"]
-    if mask_BK is None:
-        return state
-    return {
-        **state,
-        "attention_mask": torch.cat([mask_BK, mask_BK.new_ones(len(mask_BK), 1)], dim=1),
-        "position_ids": state["position_ids"][:, -1:] + 1,
-    }
+def joined(one: Flight, other: Flight) -> Flight:
+    """Both in one batch: the shorter is filled up on the left with keys that nothing sees."""
+    lengths = [flight.cache.get_seq_length() for flight in (one, other)]
+    width = max(lengths)
+    masks = [
+        torch.nn.functional.pad(real(flight), (width - length, 0))
+        for flight, length in zip((one, other), lengths, strict=True)
+    ]
+    for mine, theirs in zip(one.cache.layers, other.cache.layers, strict=True):
+        for name in ("keys", "values"):
+            parts = [
+                torch.nn.functional.pad(getattr(layer, name), (0, 0, width - length, 0))
+                for layer, length in zip((mine, theirs), lengths, strict=True)
+            ]
+            setattr(mine, name, torch.cat(parts))
+    return Flight([*one.rows, *other.rows], one.cache, torch.cat(masks))
+
+
+def real(flight: Flight) -> Tensor:
+    """mask_BK, written out where it is 1 everywhere."""
+    if flight.mask_BK is not None:
+        return flight.mask_BK
+    keys = flight.cache.layers[0].keys
+    return torch.ones(len(flight.rows), flight.cache.get_seq_length(), dtype=torch.long, device=keys.device)

@@ -11,7 +11,8 @@ from distill.types import Message
 class Answer(msgspec.Struct, frozen=True):
     """What a student said. `latency_s` is the time of its batch; `finish_reason` is "stop" or "length".
 
-    `confidence` is the probability it gives its answer, where it has one.
+    `confidence` is the probability it gives its answer, where it has one: the geometric mean over its tokens,
+    its end among them, so that of the whole answer is `confidence ** tokens`.
     """
 
     text: str

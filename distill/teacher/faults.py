@@ -3,6 +3,7 @@
 Refuses to pass a server's text on whole: it is shortened, and the API key is taken out of it.
 """
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
@@ -171,6 +172,12 @@ def withheld(refusal: Refusal) -> bool:
 def too_long(refusal: Refusal) -> bool:
     """Does it say that prompt and answer do not fit the model's context?"""
     return refusal.status in OF_REQUEST and any(word in refusal.says for word in TOO_LONG)
+
+
+def context_tokens(refusal: Refusal) -> int | None:
+    """The size of the context window that `too_long` speaks of; None where the message does not give it."""
+    found = re.search(r"(?:context|model) (?:length|size|window)\D{0,12}?(\d{3,})", refusal.message)
+    return int(found[1]) if found else None
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float:

@@ -5,7 +5,7 @@ Refuses to lose a paid call: once sent it is recorded, whoever stopped waiting f
 
 import asyncio
 
-from distill.errors import Interrupted, StorageError
+from distill.errors import CredentialsError, Interrupted, StorageError, TeacherGone, UsageError
 from distill.teacher.batch import BatchTeacher
 from distill.teacher.budget import Budget
 from distill.teacher.ledger import Ledger, add_cost, call_key
@@ -14,6 +14,8 @@ from distill.teacher.protocol import Teacher
 from distill.types import Completion, Request
 
 AT_ONCE = 16
+GONE = (TeacherGone, CredentialsError, UsageError)
+"""What a teacher says that is no more: nothing listens, the key is refused, the model is not known."""
 
 
 class _Purchase:
@@ -36,6 +38,7 @@ class Ledgered:
         self._pool = teacher if isinstance(teacher, (Pool, BatchTeacher)) else None
         self._buying: dict[str, _Purchase] = {}
         self._stopped = False
+        self._gone: TeacherGone | CredentialsError | UsageError | None = None
         self.ledger = ledger
         self.bought = 0
         self.reused = 0
@@ -77,8 +80,8 @@ class Ledgered:
     async def complete(self, request: Request, sample: int = 0) -> Completion:
         """The stored answer where there is one, else the bought one, on disk before it is returned.
 
-        Equal requests at the same time are bought once. Raises what the teacher raises, and StorageError
-        where the answer cannot be written.
+        Equal requests at the same time are bought once, and a teacher that is gone is not asked again. Raises
+        what the teacher raises, and StorageError where the answer cannot be written.
         """
         key = call_key(self.identity, request, sample)
         reused = True
@@ -120,6 +123,8 @@ class Ledgered:
             raise Interrupted(
                 "stopped before everything was asked", hint="run the same command again: it resumes"
             )
+        if self._gone:
+            raise self._gone
         purchase = _Purchase(asyncio.create_task(self._buy(key, request, sample)))
         self._buying[key] = purchase
         purchase.task.add_done_callback(lambda _: self._ended(key, purchase))
@@ -148,7 +153,11 @@ class Ledgered:
             purchase.waiters -= 1
 
     async def _buy(self, key: str, request: Request, sample: int) -> None:
-        completion = await self._teacher.complete(request, sample)
+        try:
+            completion = await self._teacher.complete(request, sample)
+        except GONE as error:
+            self._gone = error
+            raise
         # A batch writes its answers down itself: there are more of them than wait here.
         if self.ledger.get(key, request.max_tokens) is not completion:
             self.ledger.put(key, sample, self.identity, request, completion)

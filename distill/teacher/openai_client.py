@@ -14,10 +14,19 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from distill import __version__
-from distill.errors import TeacherError
+from distill.errors import TeacherError, UsageError
 from distill.teacher import wire
 from distill.teacher.endpoint import identity, proxy_for, public_url
-from distill.teacher.faults import OF_REQUEST, Refusal, Scrub, status_fault, too_long, unsupported, withheld
+from distill.teacher.faults import (
+    OF_REQUEST,
+    Refusal,
+    Scrub,
+    context_tokens,
+    status_fault,
+    too_long,
+    unsupported,
+    withheld,
+)
 from distill.teacher.protocol import TryAgain
 from distill.types import Completion, Request
 
@@ -92,6 +101,7 @@ class OpenAITeacher:
                     answer, model=self._model, prices=self._prices, latency_s=latency_s, scrub=self._scrub
                 )
             if (reason := _answered(answer)) is not None:
+                check_room(answer, request.max_tokens)
                 return wire.refused(
                     answer.content, reason, model=self._model, prices=self._prices, latency_s=latency_s
                 )
@@ -161,6 +171,17 @@ def _answered(refusal: Refusal) -> Literal["content_filter", "context_length"] |
     if withheld(refusal):
         return "content_filter"
     return "context_length" if too_long(refusal) else None
+
+
+def check_room(refusal: Refusal, max_tokens: int) -> None:
+    """Raises UsageError where the room asked for an answer alone is over the model's context window."""
+    window = context_tokens(refusal) if too_long(refusal) else None
+    if window is not None and max_tokens >= window:
+        raise UsageError(
+            f"room for {max_tokens} tokens of answer does not fit the teacher's context window of {window}",
+            where="--max-answer-tokens",
+            hint="ask for fewer: the prompt needs room too",
+        )
 
 
 def connection_fault(error: BaseException, endpoint: str, timeout_s: float) -> TryAgain:

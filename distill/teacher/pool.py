@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from distill.errors import BudgetReached, Interrupted, TeacherError
+from distill.errors import BudgetReached, Interrupted, TeacherError, TeacherGone
 from distill.teacher.limit import Limit
 from distill.teacher.protocol import Teacher, TryAgain
 from distill.types import Completion, Request
@@ -175,7 +175,7 @@ class Pool:
         if (absent and tries >= TRIES_ABSENT) or spent_s >= self._max_wait_s:
             times = "once" if tries == 1 else f"{tries} times in {spent_s:.0f} s"
             hint = "is it running, and is --base-url right?" if absent else RESUMES
-            raise TeacherError(
+            raise (TeacherGone if absent else TeacherError)(
                 f"{fault.reason} (tried {times})", where=f"model {self.model}", hint=hint
             ) from None
         longest_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2.0**tries)

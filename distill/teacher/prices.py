@@ -95,6 +95,12 @@ class Table:
                 return Prices(entry.input, entry.output, share, entry.up_to, self._source())
         return None
 
+    def anywhere(self, model: str) -> Prices | None:
+        """The price of `model` where the table has one for it and every host that it lists asks the same."""
+        found = {self.find(model, f"https://{host}") for host in self._by_host} | {self.find(model, "")}
+        asked = {(price.input, price.output): price for price in found if price}
+        return next(iter(asked.values())) if len(asked) == 1 else None
+
     def batch_share(self, base_url: str) -> float | None:
         """What part of the price the host's Batch API asks, or None where the table does not say."""
         host = self._hosts.get(self._host(base_url))
@@ -131,6 +137,17 @@ def price_of(model: str, base_url: str, config: TeacherConfig) -> Prices:
         share = (own.batch_share(base_url) if own else None) or built_in.batch_share(base_url)
         return _by_flags(config, share)
     return (own.find(model, base_url) if own else None) or built_in.find(model, base_url) or Prices()
+
+
+def logged_price(model: str, config: TeacherConfig) -> Prices:
+    """What calls to `model` in a log of unknown endpoint cost: by flag for the teacher's own name, else by table.
+
+    Raises as `price_of`.
+    """
+    if model == config.teacher and config.price_in is not None:
+        return _by_flags(config, None)
+    own = Table(Path(config.prices)) if config.prices else None
+    return (own.anywhere(model) if own else None) or Table(TABLE).anywhere(model) or Prices()
 
 
 def _by_flags(config: TeacherConfig, share: float | None) -> Prices:

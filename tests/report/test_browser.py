@@ -8,6 +8,7 @@ import pytest
 from distill.report import html
 from tests.report.chromium import browser, find
 from tests.report.test_html import HOSTILE, answer, real
+from tests.report.whole import RELATED, whole
 
 pytestmark = [
     pytest.mark.slow,
@@ -39,8 +40,10 @@ def opened(page, tmp_path):
     def open_(**given):
         told = real()
         path = tmp_path / "report.html"
-        given = {"answers": answers(), "judged": {"r0": {"flipped": True}}, **given}
-        text = html.render(told["report"], told["receipt"], told["metrics"], run=told["settings"], **given)
+        given = {"answers": answers(), **given}
+        report, metrics = whole(told, [f"r{n}" for n in range(40)], sound=False, banner=RELATED)
+        report["judged"]["rows"] = [{"row": "r0", "outcome": "tie", "flipped": True}]
+        text = html.render(report, told["receipt"], metrics, run=told["settings"], **given)
         path.write_text(text, encoding="utf-8")
         page.said.clear()
         page.requests.clear()

@@ -11,10 +11,13 @@ from distill.report import html, words
 from distill.report.frontier import frontier, thinned
 from distill.report.reproduce import flags, private
 from distill.report.svg import Axis, linear, logarithmic
+from distill.report.verdicts import lines
+from distill.score.judgement import MARK
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
 from tests.conftest import MOOD
+from tests.report.whole import QUESTIONS, RELATED, judged, whole
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u2028"
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
@@ -62,7 +65,12 @@ def test_text_from_outside_is_never_markup():
         each |= {"model": HOSTILE, "prompt": HOSTILE}
     numbers = {"n": 9, "a": 0.1, "b": 0.2, "diff": -0.1, "low": -0.2, "high": 0.1, "p_adjusted": 0.5}
     report["slices"] = [{"by": HOSTILE, "value": HOSTILE, **numbers}]
-    report["judge"] = {"model": HOSTILE, "banner": HOSTILE}
+    report, metrics = whole({"report": report, "metrics": real()["metrics"]}, [HOSTILE], banner=HOSTILE)
+    report["judged"] |= {"judge": HOSTILE, "a": HOSTILE, "b": HOSTILE}
+    report["judged"]["trust"] |= {"why": [HOSTILE], "not_tried": [HOSTILE]}
+    report["judged"]["dimensions"] = {HOSTILE: report["judged"]["by_length"][0]}
+    report["review"]["against"] = report["cascade"]["sentence"] = HOSTILE
+    metrics["learning_curve"]["sentence"] = HOSTILE
     answers = [answer("student", HOSTILE, HOSTILE, HOSTILE), answer("teacher", HOSTILE, "happy", HOSTILE)]
     run = {
         "name": HOSTILE,
@@ -70,7 +78,8 @@ def test_text_from_outside_is_never_markup():
         "versions": {HOSTILE: HOSTILE},
         "generate": {"inputs": HOSTILE},
     }
-    page = html.render(report, {"accepted": 1, "tried": 2, "dropped": {HOSTILE: 1}}, None, (), answers, run)
+    receipt = {"accepted": 1, "tried": 2, "dropped": {HOSTILE: 1}}
+    page = html.render(report, receipt, metrics, (), answers, run)
     assert page.count("<script") == 2
     assert "<img" not in page
     assert "\u2028" not in page
@@ -94,7 +103,9 @@ def test_who_did_better_is_told_row_by_row_losses_first():
     answers = [answer("student", row, mine or "??", answer=mine) for row, mine, _ in said]
     answers += [answer("teacher", row, theirs) for row, _, theirs in said]
     answers += [answer("teacher again", "a", "sad")]
-    page = html.render(real()["report"], answers=answers, judged={"a": {"flipped": True}})
+    flipped = {"row": "a", "outcome": "tie", "flipped": True}
+    section = judged(["a"]) | {"rows": [flipped]}
+    page = html.render(real()["report"] | {"judged": section}, answers=answers)
     rows = rows_of(page)["rows"]
     assert [(row["input"][-1], row["outcome"], row["format"], row["flipped"]) for row in rows] == [
         ("b", "lost", False, False),
@@ -107,9 +118,88 @@ def test_who_did_better_is_told_row_by_row_losses_first():
 
 
 def test_the_judges_banner_stands_wherever_its_numbers_do():
-    report = real()["report"] | {"judge": {"model": "m", "banner": "The judge is the teacher."}}
-    page = html.render(report, answers=[answer("student", "a", "happy"), answer("teacher", "a", "happy")])
-    assert page.count("The judge is the teacher.") == 3
+    report, metrics = whole(real(), ["a"] * 40, banner=RELATED)
+    answers = [answer("student", "a", "happy"), answer("teacher", "a", "happy")]
+    page = html.render(report, metrics=metrics, answers=answers)
+    by_section = re.split(r'<section [^>]*aria-labelledby="', page)
+    with_it = {each.split('"')[0] for each in by_section if RELATED in each}
+    assert with_it == {"verdict", "judge", "review", "answers-name"}
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_every_judged_number_is_marked_unless_the_judge_is_trustworthy(sound):
+    report, metrics = whole(real(), [str(n) for n in range(60)], sound=sound)
+    assert report["judged"]["trust"]["grade"] == ("trustworthy" if sound else "not trustworthy")
+    answers = [answer("student", "1", "happy"), answer("teacher", "1", "happy")]
+    page = html.render(report, metrics=metrics, answers=answers)
+    rows = page.split('<table class="judged">')[1].split("</table>")[0].split("<tr>")[2:]
+    assert [re.search(r'<th scope="row">(.*?)</th>', row)[1] for row in rows] == [
+        "Over all", "Its answer is shorter", "Its answer is about as long", "Its answer is longer",
+        *QUESTIONS,
+    ]  # fmt: skip
+    assert [MARK in row for row in rows] == [not sound] * 6
+    by_judge = page.split('id="review"')[1].split("By the judge</th>")[1].split("</tr>")[0]
+    assert (MARK in by_judge) is not sound
+    assert (MARK in page.split('id="answers-name"')[1].split("<noscript>")[0]) is not sound
+    assert ("These numbers are not trustworthy." in page) is not sound
+    told = [line for line, _ in lines(report["judged"])]
+    numbers = [line for line in told if "win rate" in line or " of " in line.split(":")[0]]
+    assert all((MARK in line) is not sound for line in numbers)
+    found = report["judged"]
+    each = [found, *found["by_length"], *found["dimensions"].values()]
+    assert {one["mark"] for one in each} == ({""} if sound else {MARK})
+
+
+def test_a_doubtful_judge_is_marked_too():
+    assert judged(["a"])["trust"]["grade"] == "doubtful"
+    assert judged(["a"])["mark"] == MARK
+
+
+def test_every_section_is_there_and_says_its_sentence():
+    report, metrics = whole(real(), [str(n) for n in range(60)])
+    page = html.render(report, metrics=metrics)
+    for name in ("judge", "review", "cascade", "rounds", "training"):
+        assert f'id="{name}"' in page
+    for said in (
+        report["cascade"]["sentence"],
+        metrics["learning_curve"]["sentence"],
+        "+4.0 points (+1.0 to +7.0)",
+        "within 3 points of the teacher",
+        "Person and judge agree on 75% of 20 pairs",
+        "60 pairs of gold answers",
+    ):
+        assert said in page
+    assert "undefined" not in page.split("<script>")[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("change", "split", "said"),
+    [
+        ({"answer": "yes"}, "gold", "Ship it."),
+        ({"answer": "yes"}, "test", "Check before you ship it."),
+        ({"answer": "yes", "teacher_beats_chance": False}, "gold", "Do not ship it."),
+        ({"answer": "no"}, "gold", "Do not ship it."),
+        (
+            {"answer": "unclear", "more_rows": 1234},
+            "gold",
+            "Do not ship it yet.</strong> Label about 1,234 more",
+        ),
+        ({"answer": "unclear", "more_rows": None}, "gold", "Do not ship it yet.</strong> More rows alone"),
+    ],
+)
+def test_it_says_whether_to_ship(change, split, said):
+    report = real("orders" if split == "test" else "sentiment")["report"]
+    report["verdict"] |= change
+    assert f"<strong>{said}" in html.render(report).split("</h1>")[1].split("</section>")[0]
+
+
+def test_an_excerpt_gives_few_rows_and_little_of_each():
+    long = "a secret sentence " * 20
+    answers = [answer(who, str(n), long, input=long) for n in range(30) for who in ("student", "teacher")]
+    rows = rows_of(html.render(real()["report"], answers=answers, excerpts=4))
+    assert (len(rows["rows"]), rows["total"]) == (4, 30)
+    assert all(len(row["input"]) < 100 and "more characters]" in row["input"] for row in rows["rows"])
+    assert 'id="data-rows"' not in html.render(real()["report"], answers=answers, excerpts=0)
 
 
 def test_commands_name_no_folder_and_no_secret():

@@ -313,6 +313,21 @@ def test_an_input_that_does_not_fit_the_context_is_an_answer(name):
     assert len(server.asked) == 1
 
 
+def test_room_that_alone_is_over_the_context_window_names_the_flag():
+    said = "This model's maximum context length is 200 tokens. However, you requested 299 tokens"
+    with FaultServer([error(400, said)]) as server:
+        found = only(server)
+    assert isinstance(found, UsageError)
+    assert (found.where, "256 tokens" in found.message, "of 200" in found.message) == (
+        "--max-answer-tokens",
+        True,
+        True,
+    )
+    larger = said.replace("200", "8192")
+    with FaultServer([error(400, larger)]) as server:
+        assert only(server).finish_reason == "context_length"
+
+
 def test_a_quoted_prompt_about_context_lengths_is_no_such_thing():
     with FaultServer([error(400, "no such role: " + "word " * 99 + "maximum context length")]) as server:
         assert isinstance(only(server), TeacherError)

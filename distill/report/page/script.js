@@ -60,7 +60,7 @@
     head.append(make("span", `tag ${row.outcome}`, WORDS[row.outcome] ?? row.outcome));
     if (row.format) head.append(make("span", "tag format", "format error"));
     if (row.flipped) head.append(make("span", "tag flipped", "judge flipped"));
-    head.append(make("span", "", `${row.split} row ${(at + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}`));
+    head.append(make("span", "", `${(at + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}, ${row.split} split`));
     const gold = make("p", "gold text");
     gold.append(make("span", "quiet", row.split === "gold" ? "right answer: " : "expected: "), make("strong", "", row.gold));
     row.said.forEach((answer, place) => {
@@ -70,9 +70,14 @@
         : ["accuracy", "exact", "same_number"].includes(metric) ? (answer.score === 1 ? ["right", "right"] : ["wrong", "wrong"])
         : ["", answer.score.toFixed(2)];
       title.append(make("span", kind, answer.cut ? `${words}, cut off` : words));
-      const body = make("p", "text", answer.text === "" ? "(nothing)" : answer.text);
+      const body = make("p", "text", answer.answer ?? (answer.text === "" ? "(nothing)" : answer.text));
       body.dir = "auto";
       box.append(title, body);
+      if (answer.answer !== null) {
+        const wrote = make("p", "text quiet wrote", `wrote: ${answer.text}`);
+        wrote.dir = "auto";
+        box.append(wrote);
+      }
       said.append(box);
     });
     const input = make("p", "input text", row.input);

@@ -1,0 +1,156 @@
+"""Is the teacher good enough? Finalists on probes no prompt was shaped on, and how far their score can be trusted.
+
+Sequential: 20 probes first, twice as many while the interval straddles a bar. Every look and every finalist
+takes its share of the 5% (Bonferroni), so that looking again makes no interval too narrow. It refuses to give
+the score of written inputs as that of real ones: the interval is widened by what the two were found to differ.
+"""
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from statistics import NormalDist
+from typing import NamedTuple
+
+import msgspec
+
+from distill.auditing import Audit
+from distill.config import ExploreConfig
+from distill.probing import VOTERS, try_prompt
+from distill.score.stats import wilson
+from distill.scouted import Probe, Standing, Trial
+from distill.teacher.counted import Counted
+from distill.types import Progress, PromptChoice, Task
+
+FIRST_LOOK = 20
+FINALISTS = VOTERS + 1
+ERROR = 0.05
+"""Share of intervals that may miss, over all looks and finalists."""
+EASIER, HARDER = 1.0, 0.5
+"""How much better and worse written inputs may be read than real ones, in log-odds (dev/LOG.md)."""
+AUDITED = 0.7
+"""Share of the written inputs that a vote of prompts must read as meant, for their score to be trusted."""
+
+
+class Stop(NamedTuple):
+    """Where measuring stops: the bars, the probes at most, how many prompts compete."""
+
+    ok: float
+    good: float
+    most: int
+    finalists: int
+
+    @property
+    def z(self) -> float:
+        """The normal quantile of one look at one finalist."""
+        return NormalDist().inv_cdf(1 - ERROR / 2 / (len(looks(self.most)) * self.finalists))
+
+
+def looks(most: int) -> list[int]:
+    """Probes at each look: 20, 40, 80, … and `most`."""
+    found, upto = [], FIRST_LOOK
+    while upto < most:
+        found.append(upto)
+        upto *= 2
+    return [*found, most]
+
+
+async def decide(
+    task: Task,
+    teacher: Counted,
+    ways: Sequence[PromptChoice],
+    probes: Callable[[int], Awaitable[list[Probe]]],
+    *,
+    config: ExploreConfig,
+    max_tokens: int,
+    progress: Progress,
+    heard: list[Trial],
+) -> tuple[list[Trial], list[Probe]]:
+    """(the finalists' trials, best first; the probes): the leader goes on while its interval says nothing.
+
+    `probes(n)` gives the first n, or all there are. Stops where the calls left are too few for another look.
+    Each trial is put into `heard` as it ends.
+    """
+    stop = Stop(config.ok, config.good, config.probes, len(ways))
+    running, done, shown = list(ways), dict[PromptChoice, Trial](), list[Probe]()
+    for upto in looks(config.probes):
+        more = upto - len(shown)
+        each = (1 if task.labels else 2) * len(running)
+        if shown and teacher.left < more * (1 + each):
+            break
+        shown = await probes(upto)
+        progress.begin(f"measuring {task.name}", len(shown) * len(running))
+        for way in running:
+            trial = await try_prompt(task, teacher, way, shown, max_tokens=max_tokens, progress=progress)
+            done[way] = trial
+            heard.append(trial)
+        leader = max(done.values(), key=lambda trial: trial.value)
+        interval = wilson(leader.right, leader.n, stop.z)
+        if not straddles(interval.low, interval.high, stop) or len(shown) < upto:
+            break
+        running = [leader.way]
+    return sorted((bounded(trial, stop) for trial in done.values()), key=lambda t: -t.value), shown
+
+
+def straddles(low: float, high: float, stop: Stop) -> bool:
+    """Whether a bar lies inside the interval: more probes may say something."""
+    return low < stop.ok <= high or low < stop.good <= high
+
+
+def bounded(trial: Trial, stop: Stop) -> Trial:
+    """The trial with the interval that holds over all looks and finalists; gold can be trusted."""
+    interval = wilson(trial.right, trial.n, stop.z)
+    return msgspec.structs.replace(
+        trial, low=interval.low, high=interval.high, trusted=trial.basis == "gold" and trial.n > 0
+    )
+
+
+def widened(trial: Trial, audited: Audit, probes: Sequence[Probe], stop: Stop) -> Trial:
+    """A trial on written inputs with the interval of its accuracy on real ones.
+
+    At the top, inputs that all prompts read as another label count as right: they may have missed theirs.
+    """
+    wrong = [
+        probe.input
+        for probe, right in zip(probes, trial.marks, strict=False)
+        if not right and probe.input in audited.suspects
+    ]
+    low = wilson(trial.right, trial.n, stop.z).low
+    high = wilson(trial.right + len(wrong), trial.n, stop.z).high
+    return msgspec.structs.replace(
+        trial,
+        low=shifted(low, -EASIER),
+        high=shifted(high, HARDER),
+        trusted=audited.read >= AUDITED and trial.n >= FIRST_LOOK and audited.confused is None,
+    )
+
+
+def shifted(share: float, by: float) -> float:
+    """A share moved by so much in log-odds: 0 and 1 stay what they are."""
+    if share in (0.0, 1.0):
+        return share
+    return 1 / (1 + (1 - share) / share * math.exp(-by))
+
+
+def agreeing(trial: Trial, stop: Stop, *, judged: bool) -> Trial:
+    """A trial of free answers with the interval of their accuracy.
+
+    Two samples agree at least as often as both are right, so accuracy is at most the root of agreement (Jensen);
+    at least it is nothing, as both can be wrong, unless a judge that can tell kept what counts as right here.
+    Only a "no" can be trusted.
+    """
+    interval = wilson(trial.right, trial.n, stop.z)
+    high = min(1.0, interval.high**0.5)
+    return msgspec.structs.replace(
+        trial,
+        low=interval.low if judged else 0.0,
+        high=high,
+        trusted=trial.n >= FIRST_LOOK and high < stop.ok,
+    )
+
+
+def stands(best: Trial, config: ExploreConfig) -> Standing:
+    """good / ~OK / poor where the whole interval is on one side of the bar, else unclear."""
+    if best.low >= config.good:
+        return "good"
+    if best.low >= config.ok:
+        return "~OK"
+    return "poor" if best.high < config.ok else "unclear"

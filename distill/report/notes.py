@@ -1,0 +1,60 @@
+"""What a reader must know before believing a number of the report: notes, rows left out, what n can show.
+
+Refuses to hide that a row was left out, cut, or answered by the teacher itself.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from distill.report.scored import Scored, Split
+from distill.results import Measured
+from distill.score.paired import detectable_difference
+from distill.score.stats import wilson
+from distill.score.verdict import CAVEAT
+
+
+def notes(
+    by_split: Mapping[str, Split], measured: Measured, systems: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """What a reader must know before believing a number."""
+    told = [
+        f"The teacher is gone: it has no answer to {count} {name} rows. They are left out for everybody."
+        for name, count in measured.without_teacher.items()
+    ]
+    told += [f"On test rows: {CAVEAT}."] if "test" in by_split else []
+    if measured.gold_left_out:
+        told.append(f"{measured.gold_left_out} gold rows were left out: trained on, or shown in prompts.")
+    for name, count in (("gold", measured.gold_duplicates), ("test", measured.test_duplicates)):
+        if count:
+            told.append(f"{count} {name} rows repeat an earlier one; a row counts once.")
+    for name, split in by_split.items():
+        seen = 100 * sees(split["student"], split["teacher"])
+        told.append(
+            f"{len(split['student'].rows)} {name} rows can show a difference between student and teacher of"
+            f" about {seen:.1f} points or more (80% power)."
+        )
+    for who in systems:
+        rows = [row for split in by_split.values() for row in split[who].rows]
+        if cut := sum(row.finish_reason == "length" for row in rows):
+            told.append(f"{cut} answers of the {who} were cut at their token limit.")
+    if measured.single_s:
+        timed = f"student latency is one row at a time, {len(measured.single_s)} rows."
+        told.append(f"Teacher latency is per call, as it came; {timed}")
+    return [*told, *measured.told]
+
+
+def left_out(measured: Measured) -> dict[str, Any]:
+    """How many rows were not asked about, by why."""
+    names = ("gold_left_out", "gold_duplicates", "test_duplicates")
+    gone = {"without_teacher": measured.without_teacher} if measured.without_teacher else {}
+    return {name: getattr(measured, name) for name in names} | gone
+
+
+def sees(one: Scored, other: Scored) -> float:
+    """The smallest true difference (a share) that these rows show with 80% power.
+
+    By the mean squared row difference (right/wrong: the share of rows that differ), its upper 95% bound.
+    """
+    squares = math.fsum((x - y) ** 2 for x, y in zip(one.main, other.main, strict=True))
+    return detectable_difference(len(one.rows), wilson(squares, len(one.rows)).high)

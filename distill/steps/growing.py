@@ -1,0 +1,216 @@
+"""The learning curve: students of nested shares of the pairs, each scored on the validation rows; what more brings.
+
+Refuses to train a share twice, or the whole at all: that is the run itself, which comes first.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from distill.config import FinetuneConfig, plain
+from distill.errors import UsageError
+from distill.parse import parse_answer
+from distill.score import growth
+from distill.score.metrics import primary, row_values
+from distill.score.stats import FEW, mean_interval
+from distill.store import jsonl
+from distill.store.run import Run, digest
+from distill.store.taskfile import read_task, write_task
+from distill.types import Pair, Prediction, Progress, Task, content_id
+
+SHARES = (8, 4, 2)
+"""The parts of the pairs that are trained beside all of them: an eighth, a quarter, a half."""
+FEWEST_ROWS = 4
+ROOM_TOKENS = 8
+"""Room beyond the longest trained answer."""
+Fit = Callable[[Run, FinetuneConfig, Progress], dict[str, Any]]
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """A student of `n` pairs: its validation loss, and a value in [0, 1] for each validation row."""
+
+    n: int
+    made_from: str
+    loss: float
+    values: list[float]
+
+
+def check(run: Run, config: FinetuneConfig) -> None:
+    """Raise UsageError where there is nothing to score a curve on."""
+    where = "--learning-curve"
+    if config.stage == "pt":
+        raise UsageError("raw texts have no answers to score", where=where, hint="leave --stage pt out")
+    path = run.splits["valid"]
+    if not path.exists() or not read(run, "valid"):
+        raise UsageError(
+            "there are no validation pairs to score on",
+            where=where,
+            hint="generate or import with --valid-share above 0",
+        )
+
+
+def learning_curve(run: Run, config: FinetuneConfig, progress: Progress, fit: Fit) -> dict[str, Any]:
+    """The finished run's summary with "learning_curve" in it: points, what doubling would bring, the sentence.
+
+    `fit` is the finetune step, for a share in a folder of its own. Each student is scored at its best
+    checkpoint, by the rows that chose it: all of them alike are flattered a little. Raises what `check` and
+    training raise; after Interrupted the same call goes on where it stopped.
+    """
+    from distill.student.curve import draw_growth
+
+    check(run, config)
+    summary, task = run.summary("finetune") or {}, read_task(run.task)
+    config, train, valid = same_kind(config, summary), read(run, "train"), read(run, "valid")
+    known = {point.made_from: point for point in read_points(run)}
+    shares = growth.nested(labels(task, train), sizes_of(task, train, config.seed), config.seed)
+    points = []
+    for size, chosen in shares.items():
+        name = made_from(run, config, size)
+        if name not in known:
+            pairs = [train[index] for index in chosen]
+            known[name] = measured(run, config, task, pairs, valid, name, progress, fit)
+            with jsonl.Appender(run.curve_points) as file:
+                file.append(known[name])
+        points.append(known[name])
+    found = told(task, points, len(valid), config.seed)
+    draw_growth(found, run.curve_plot, f"{run.name}: {config.student}")
+    run.finish("finetune", {**summary, "learning_curve": found}, summary["made_from"])
+    shutil.rmtree(run.curve, ignore_errors=True)
+    return {**summary, "learning_curve": found}
+
+
+def measured(
+    run: Run,
+    config: FinetuneConfig,
+    task: Task,
+    train: Sequence[Pair],
+    valid: Sequence[Pair],
+    name: str,
+    progress: Progress,
+    fit: Fit,
+) -> Point:
+    """Train on `train`, where it is not all there is, and let the student answer `valid`."""
+    place = run
+    if digest_of(train) != digest_of(read(run, "train")):
+        place = small_run(run, task, train, valid, name)
+    summary = place.summary("finetune")
+    if summary is None:
+        progress.say(f"learning curve: training on {len(train)} pairs")
+        summary = fit(place, config, progress)
+    progress.begin(f"learning curve: scoring the student of {len(train)} pairs", len(valid))
+    return Point(
+        n=len(train),
+        made_from=name,
+        loss=summary["best_valid_loss"],
+        values=values_of(place, config, task, valid, summary["answer_tokens_max"] + ROOM_TOKENS, progress),
+    )
+
+
+def small_run(run: Run, task: Task, train: Sequence[Pair], valid: Sequence[Pair], name: str) -> Run:
+    """The folder of a share: as it was left by an interrupt, else with its pairs in it."""
+    small = Run.open(run.curve, name, create=True)
+    write_task(small.task, task)
+    jsonl.replace(small.splits["train"], train)
+    jsonl.replace(small.splits["valid"], valid)
+    small.record("matmul_peak", run.settings().get("matmul_peak", {}))
+    return small
+
+
+def values_of(
+    place: Run, config: FinetuneConfig, task: Task, valid: Sequence[Pair], room: int, progress: Progress
+) -> list[float]:
+    """The task's metric of what was trained in `place`, a value a row of `valid`."""
+    from distill.student.device import pick
+    from distill.student.opening import open_student, trained_weights
+
+    weights = trained_weights(config.student, config.student_kind, place.adapter)
+    student = open_student(weights, pick(config.device, config.dtype), place.adapter)
+    asked, said = [pair.messages for pair in valid], dict[int, str]()
+    for index, answer in student.answer(asked, max_new_tokens=room, batch_size=config.batch_size):
+        said[index] = answer.text
+        progress.advance()
+    rows = [
+        Prediction(
+            row=pair.id,
+            who="student",
+            split="valid",
+            text=said[index],
+            answer=parse_answer(task, said[index]),
+            gold=pair.answer,
+        )
+        for index, pair in enumerate(valid)
+    ]
+    return row_values(task, rows)[primary(task)]
+
+
+def told(task: Task, points: Sequence[Point], rows: int, seed: int) -> dict[str, Any]:
+    """What metrics.json has of the curve."""
+    sizes, values = [point.n for point in points], [point.values for point in points]
+    found = growth.doubling(sizes, values, seed) if rows >= FEW else None
+    shown = [
+        {
+            "n": point.n,
+            "loss": point.loss,
+            "metric": primary(task),
+            **{key: value for key, value in mean_interval(point.values, seed)._asdict().items() if key != "n"},
+        }
+        for point in points
+    ]
+    sentence = growth.sentence(found, rows, sizes)
+    if rows < FEW:
+        sentence = f"cannot tell with {rows} valid rows: {FEW} are the least, --valid-share holds out more"
+    doubling = found._asdict() if found else None
+    return {"points": shown, "rows": rows, "doubling": doubling, "sentence": sentence}
+
+
+def sizes_of(task: Task, train: Sequence[Pair], seed: int) -> list[int]:
+    """The sizes to train, all pairs last; without those too small to hold two different answers."""
+    sizes = [len(train) // share for share in SHARES]
+    chosen = growth.nested(labels(task, train), sizes, seed)
+    fit = [
+        size
+        for size in dict.fromkeys(sizes)
+        if size >= FEWEST_ROWS and len({train[index].answer for index in chosen[size]}) > 1
+    ]
+    return [*fit, len(train)]
+
+
+def labels(task: Task, pairs: Sequence[Pair]) -> list[str]:
+    """By what shares are balanced: the label where there are labels, else nothing."""
+    return [pair.answer if task.kind == "label" else "" for pair in pairs]
+
+
+def same_kind(config: FinetuneConfig, summary: dict[str, Any]) -> FinetuneConfig:
+    """`config` as the whole was trained: of the kind that 'auto' picked, with no reports of shares."""
+    from distill.student.choosing import name_for
+
+    config = replace(config, learning_curve=False, report_to="none")
+    if picked := summary.get("choice", {}).get("picked"):
+        config = replace(config, student=name_for(config, picked), student_kind=picked)
+    return config
+
+
+def made_from(run: Run, config: FinetuneConfig, size: int) -> str:
+    """What the point of that many pairs depends on, as one name."""
+    files = [digest(path) for path in (run.task, run.splits["train"], run.splits["valid"])]
+    return content_id(plain(config), size, files)
+
+
+def read(run: Run, name: Any) -> list[Pair]:
+    """The pairs of a split."""
+    return [pair for _, pair in jsonl.read(run.splits[name], Pair)]
+
+
+def read_points(run: Run) -> list[Point]:
+    """The points that an interrupted curve left."""
+    if not run.curve_points.exists():
+        return []
+    return [point for _, point in jsonl.read(run.curve_points, Point)]
+
+
+def digest_of(pairs: Sequence[Pair]) -> str:
+    """The same for the same pairs in the same order."""
+    return content_id([pair.id for pair in pairs])
