@@ -1,15 +1,16 @@
-"""Does the scout know what the teacher can do? Its estimate without gold against human labels, prompt by prompt.
+"""Does the scout know what the teacher can do? Its estimate without gold against human labels, by prompt.
 
     .venv/bin/python benchmarks/explore.py --only sst2           # resumes; --seconds 300 stops it on the way
     .venv/bin/python benchmarks/explore.py --only sst2 trec banking77-10 gsm8k
 
 With the embedded teacher and a task described in a sentence, for each task:
-(a) `scout` without gold, and the same measurement for further prompts of the menu; then each prompt on `--rows`
+(a) `scout` without gold, and the same measurement for further prompts of the menu; then each prompt on
+`--rows`
     gold rows the scout never saw: does the interval hold the truth, is the order of prompts the same;
 (b) `scout` with gold *train* rows, 400 calls: does its prompt beat zero-shot on the same held-out gold rows;
 (c) the verdict: sums that so small a teacher cannot do must come out poor.
-Answers are kept in `runs/explore-*`; each task's results go to `benchmarks/results/explore.json`. `--split train`
-is for trying things out: its results go to standard output alone.
+Answers are kept in `runs/explore-*`; each task's results go to `benchmarks/results/explore.json`. `--split
+train` is for trying things out: its results go to standard output alone.
 """
 
 import argparse
@@ -42,11 +43,17 @@ PROMPTS = ("zero-shot", "role", "few-shot-2", "few-shot-2-turned", "bare-2-turne
 """Measured beside the scout's finalists, in this order, until there are MOST_PROMPTS."""
 MOST_PROMPTS, GOLD_ROWS, LONGEST = 7, 160, 400
 SENTENCES = {
-    "sst2": ("Decide whether a sentence from a film review is positive or negative.", "sentence from a film review"),
+    "sst2": (
+        "Decide whether a sentence from a film review is positive or negative.",
+        "sentence from a film review",
+    ),
     "trec": ("Decide what type of answer a question asks for.", "question"),
     "banking77-10": ("Decide what a bank customer's message is about.", "bank customer's message"),
     "banking77-dev": ("Decide what a bank customer's message is about.", "bank customer's message"),
-    "gsm8k": ("Solve a grade-school maths word problem and give the result as a number.", "maths word problem"),
+    "gsm8k": (
+        "Solve a grade-school maths word problem and give the result as a number.",
+        "maths word problem",
+    ),
 }
 EVERY = {"banking77-10": 0, "banking77-dev": 4}
 """Ten of banking77's labels: every eighth in alphabetical order, from this one on."""
@@ -57,7 +64,9 @@ def rows_of(name: str, data: Path, split: str) -> list[Example]:
     path = data / name.partition("-")[0] / f"{split}.jsonl"
     rows = [msgspec.json.decode(line) for line in path.open("rb")] if path.exists() else []
     names = set(labels_of(name, data))
-    found = {row["input"]: Example(row["input"], row["output"]) for row in rows if len(row["input"]) <= LONGEST}
+    found = {
+        row["input"]: Example(row["input"], row["output"]) for row in rows if len(row["input"]) <= LONGEST
+    }
     return [row for row in found.values() if not names or row.output in names]
 
 
@@ -80,9 +89,7 @@ def task_of(name: str, data: Path) -> Task:
 
 
 async def measured(task: Task, teacher: object, way: PromptChoice, probes: list[Probe]) -> Trial:
-    return await try_prompt(
-        task, teacher, way, probes, max_tokens=ANSWER_TOKENS[task.kind], progress=Quiet()
-    )
+    return await try_prompt(task, teacher, way, probes, max_tokens=ANSWER_TOKENS[task.kind], progress=Quiet())
 
 
 async def without_gold(found: Scouted, teacher: object) -> list[Trial]:
@@ -92,7 +99,9 @@ async def without_gold(found: Scouted, teacher: object) -> list[Trial]:
     if not task.labels:
         return decided
     others = [PromptChoice(name) for name in PROMPTS]
-    new = [way for way in others if way not in {trial.way for trial in decided}][: MOST_PROMPTS - len(decided)]
+    new = [way for way in others if way not in {trial.way for trial in decided}][
+        : MOST_PROMPTS - len(decided)
+    ]
     trials = [await measured(task, teacher, trial.way, probes) for trial in decided]
     trials += [await measured(task, teacher, way, probes) for way in new]
     config = ExploreConfig()
@@ -154,7 +163,11 @@ def tau(table: list[dict]) -> dict | None:
     if len(table) < 3:
         return None
     found = kendalltau([row["estimate"] for row in table], [row["truth"] for row in table])
-    return {"tau": round(float(found.statistic), 3), "p": round(float(found.pvalue), 4), "prompts": len(table)}
+    return {
+        "tau": round(float(found.statistic), 3),
+        "p": round(float(found.pvalue), 4),
+        "prompts": len(table),
+    }
 
 
 async def improved(
@@ -165,7 +178,9 @@ async def improved(
     bare = msgspec.structs.replace(found.task, prompt=None)
     best = await measured(bare, teacher, found.trials[0].way, gold)
     zero = await measured(bare, teacher, PromptChoice("zero-shot"), gold)
-    difference = paired_difference([float(mark) for mark in best.marks], [float(mark) for mark in zero.marks], 0)
+    difference = paired_difference(
+        [float(mark) for mark in best.marks], [float(mark) for mark in zero.marks], 0
+    )
     result = {
         "prompt": found.trials[0].title,
         "calls": found.calls,
@@ -215,15 +230,21 @@ async def work(name: str, options: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", default=["sst2", "trec", "banking77-10", "gsm8k"], choices=SENTENCES)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", nargs="*", default=["sst2", "trec", "banking77-10", "gsm8k"], choices=SENTENCES
+    )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--split", choices=("test", "train"), default="test")
     parser.add_argument("--rows", type=int, default=150, help="gold rows a prompt is scored on")
     parser.add_argument("--sums", type=int, default=40, help="the same for gsm8k")
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--probes", type=int, default=80)
-    parser.add_argument("--seconds", type=float, default=1e6, help="stop after so long; the same command resumes")
+    parser.add_argument(
+        "--seconds", type=float, default=1e6, help="stop after so long; the same command resumes"
+    )
     options = parser.parse_args()
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"tasks": {}}
     for name in options.only:

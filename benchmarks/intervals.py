@@ -10,6 +10,7 @@ import json
 import platform
 import random
 import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -246,7 +247,9 @@ def main() -> None:
         "coverage by conversation": by_conversation(),
         "coverage of graded differences": graded(),
         "coverage of the gap closed": gap(),
-        "machine": f"Python {platform.python_version()}, {platform.machine()}",
+        "command": "python benchmarks/intervals.py",
+        "machine": f"Python {platform.python_version()}, numpy {numpy.__version__}, {platform.machine()}",
+        "date": datetime.now(UTC).date().isoformat(),
         "seconds": None,
     }
     result["seconds"] = round(time.perf_counter() - began, 1)

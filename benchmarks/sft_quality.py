@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on human labels: how good is the student that `distill finetune` makes by its defaults?
+"""Fine-tuning on human labels: how good is the student that `distill finetune` makes by its defaults?
 
     .venv/bin/python benchmarks/sft_quality.py
 

@@ -1,14 +1,13 @@
 """What `distill suspects` finds of planted label noise, and what acting on it is worth to a student.
 
-    .venv/bin/python benchmarks/suspects.py sst2 trec               # how well flags find planted flips
-    .venv/bin/python benchmarks/suspects.py sst2 trec --effect      # what each way of acting on them gives
+    .venv/bin/python benchmarks/suspects.py sst2 trec
 
 A tenth of `--rows` training rows of `--data` (default ../shared/data) get a wrong label. Precision, recall
-and average precision are those of `distill suspects` at its defaults, over `--seeds` noises. The effect: a
-classifier student (the linear head on frozen states, and with `--tune` MiniLM tuned by `distill finetune`)
-learns the rows noisy, without the suspects, with the suspects' labels set by the embedded teacher's vote, set
-by the gold label, and clean; scored once on the test file. What it finds is kept in
-`benchmarks/results/suspects.json`, also where acting on it does not pay.
+and average precision are those of `distill suspects` at its defaults, over `--seeds` noises. The effect,
+for the first noise: a classifier student (the linear head on frozen states; with `--tune` also MiniLM tuned
+by `distill finetune`) learns the rows noisy, without the suspects, with the suspects as the embedded
+teacher's vote leaves them, with their gold labels, and clean; scored once on the test file. Kept in
+`benchmarks/results/suspects.json`, also where acting on it does not pay. Stopped, it goes on where it was.
 """
 
 import argparse
@@ -16,27 +15,45 @@ import json
 import os
 import platform
 import random
-import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+import msgspec
 
 from distill.ask import student_messages
-from distill.config import FinetuneConfig
+from distill.cli import Context
+from distill.config import FinetuneConfig, SuspectsConfig
 from distill.score.paired import paired_difference
 from distill.score.stats import wilson
+from distill.steps import suspects as step
 from distill.steps.finetune import finetune
+from distill.steps.suspects import Suspect
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import read_task, write_task
-from distill.types import Pair, Quiet, Task
+from distill.student import folds, states
+from distill.student.opening import weights_for
+from distill.types import Pair, PromptChoice, Quiet, Task
+from distill.workflow_suspects import asked_again
+from distill.workplace import versions, workplace
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "suspects.json"
 TASKS = {"sst2": "examples/sentiment/task.toml", "trec": "examples/question-type/task.toml"}
+PROMPTS = {
+    "sst2": PromptChoice(
+        "cued-3-turned", 0.8732, 0.7763, 0.9319, 71, ("few-shot-3-turned", "bare-3-reversed")
+    ),
+    "trec": PromptChoice("cued-2", 0.5172, 0.3916, 0.6407, 58),
+}
+"""As `generate` measured them for benchmarks/results/sentiment.json and question-type.json."""
+RAW = states.states
 FLIPPED = 0.1
 Rows = list[tuple[str, str]]
 
@@ -66,12 +83,24 @@ def made(folder: Path, task: Task, rows: Rows) -> tuple[Run, dict[str, int]]:
     return run, {pair.id: place for place, pair in enumerate(pairs)}
 
 
-def command(folder: Path, *words: str) -> dict[str, Any]:
-    """What `distill suspects` prints with --json."""
-    distill = [str(Path(sys.executable).parent / "distill"), "--runs-dir", str(folder), "--json", "suspects"]
-    done = subprocess.run([*distill, *words], capture_output=True, text=True, check=True)
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+class Remembered:
+    """`states` of a dataset's train and test texts, read once for each model, also after a restart."""
+
+    def __init__(self, file: Path, texts: list[str], task: Task) -> None:
+        import torch
+
+        self.file, self.texts, self.task = file, texts, task
+        self.known: dict[str, Any] = torch.load(file) if file.exists() else {}
+
+    def __call__(self, weights: Any, device: Any, asked: Any, progress: Any) -> Any:
+        import torch
+
+        if weights.label not in self.known:
+            every = [student_messages(self.task, text) for text in self.texts]
+            self.known[weights.label] = RAW(weights, device, every, progress)
+            torch.save(self.known, self.file)
+        place = {text: at for at, text in enumerate(self.texts)}
+        return self.known[weights.label][[place[conversation[-1].content] for conversation in asked]]
 
 
 def found(places: list[int], wrong: set[int]) -> dict[str, float]:
@@ -91,31 +120,25 @@ def found(places: list[int], wrong: set[int]) -> dict[str, float]:
     }
 
 
-def heads(task: Task, sets: dict[str, Rows], test: Rows) -> dict[str, list[bool]]:
+def heads(task: Task, sets: dict[str, Rows], test: Rows, read_states: Any) -> dict[str, list[bool]]:
     """Which test rows a linear head on both frozen models' states gets right, for each set of rows."""
     import torch
 
-    from distill.student import folds
-    from distill.student.device import pick
-    from distill.student.opening import weights_for
-    from distill.student.states import states
-
-    texts = list(dict.fromkeys(text for rows in (*sets.values(), test) for text, _ in rows))
-    place = {text: at for at, text in enumerate(texts)}
-    asked = [student_messages(task, text) for text in texts]
-    device, names = pick("auto", "auto"), list(task.label_names)
+    names = list(task.label_names)
     models = [weights_for("local", kind, kind) for kind in ("classifier", "causal")]
-    each = [states(model, device, asked, Quiet()) for model in models]
     right = {}
-    for name, rows in sets.items():
+    for way, rows in sets.items():
         given = torch.tensor([names.index(label) for _, label in rows])
-        learnt, tested = ([place[text] for text, _ in part] for part in (rows, test))
         total = torch.zeros(len(test), len(names), dtype=torch.float64)
-        for state in each:
-            weight, bias = folds.head(state[learnt], given, len(names))
-            total += (state[tested].double() @ weight.T + bias).softmax(-1)
+        for model in models:
+            learnt, tested = (
+                read_states(model, None, [student_messages(task, text) for text, _ in part], Quiet())
+                for part in (rows, test)
+            )
+            weight, bias = folds.head(learnt, given, len(names))
+            total += (tested.double() @ weight.T + bias).softmax(-1)
         said = total.argmax(1).tolist()
-        right[name] = [names[at] == label for at, (_, label) in zip(said, test, strict=True)]
+        right[way] = [names[at] == label for at, (_, label) in zip(said, test, strict=True)]
     return right
 
 
@@ -134,16 +157,16 @@ def tuned(task: Task, rows: Rows, test: Rows, folder: Path, epochs: float) -> li
     return [said[at].text == label for at, (_, label) in enumerate(test)]
 
 
-def acted(rows: Rows, gold: Rows, listed: list[dict[str, Any]], place: dict[str, int]) -> dict[str, Rows]:
+def acted(rows: Rows, gold: Rows, listed: Sequence[Suspect], place: dict[str, int]) -> dict[str, Rows]:
     """The rows as each way of acting on the suspects leaves them."""
-    suspects = {place[each["id"]]: each for each in listed}
+    suspects = {place[each.id]: each for each in listed}
     voted = []
     for at, (text, label) in enumerate(rows):
         each = suspects.get(at)
-        if each is None or each["verdict"] == "keep":
+        if each is None or each.verdict == "keep":
             voted.append((text, label))
-        elif each["verdict"] == "relabel":
-            voted.append((text, each["becomes"]))
+        elif each.verdict == "relabel":
+            voted.append((text, each.becomes))
     return {
         "noisy": rows,
         "suspects dropped": [row for at, row in enumerate(rows) if at not in suspects],
@@ -167,57 +190,61 @@ def scores(right: dict[str, list[bool]]) -> dict[str, Any]:
     }
 
 
-def detection(name: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Flags of the command against planted noise, for each seed."""
-    task = read_task(ROOT / TASKS[name])
+def measure(name: str, given: argparse.Namespace, keep: Any) -> None:
+    """Flags against planted noise for each seed; then what acting on those of noise 0 gives."""
+    task = msgspec.structs.replace(read_task(ROOT / TASKS[name]), prompt=PROMPTS[name])
     gold = read(given.data / name / "train.jsonl")[: given.rows]
+    test = read(given.data / name / "test.jsonl")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    texts = list(dict(gold) | dict(test))
+    read_states = Remembered(given.folder / f"{name}.pt", texts, task)
     runs = []
     for seed in range(given.seeds):
         rows, wrong = noisy(gold, task.label_names, seed)
-        _, place = made(folder / f"{name}-{seed}", task, rows)
-        began = time.perf_counter()
-        summary = command(folder / f"{name}-{seed}", *given.words)
-        places = [place[each["id"]] for each in summary["suspects"]]
-        runs.append({**found(places, wrong), "seconds": round(time.perf_counter() - began, 1)})
-    means = {key: sum(run[key] for run in runs) / len(runs) for key in runs[0]}
-    return {"rows": len(gold), "planted": len(wrong), "mean": means, "seeds": runs, "by": summary["by"]}
+        run, place = made(given.folder / f"{name}-{seed}", task, rows)
+        with mock.patch("distill.student.states.states", read_states):
+            listed, how = step.find(run, task, SuspectsConfig(), FinetuneConfig(), finetune, Quiet())
+        runs.append(found([place[each.id] for each in listed], wrong))
+        means = {key: sum(each[key] for each in runs) / len(runs) for key in runs[0]}
+        keep(found={"rows": len(gold), "planted": len(wrong), "by": how["by"], "mean": means, "seeds": runs})
+    if given.effect:
+        effect(name, task, gold, test, read_states, given, keep)
 
 
-def effect(name: str, given: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What acting on the flags of noise 0 gives, on the test file."""
-    task = read_task(ROOT / TASKS[name])
-    gold, test = (read(given.data / name / f"{part}.jsonl") for part in ("train", "test"))
-    gold = gold[: given.rows]
+def effect(
+    name: str, task: Task, gold: Rows, test: Rows, read_states: Any, given: argparse.Namespace, keep: Any
+) -> None:
     rows, wrong = noisy(gold, task.label_names, 0)
-    where = folder / f"{name}-0"
-    _, place = made(where, task, rows)
-    listed = command(where, "--reask", "--teacher", "local", *given.words)["suspects"]
+    where = given.folder / f"{name}-0"
+    run, place = made(where, task, rows)
+    config = SuspectsConfig(reask=True, votes=given.votes)
+    with mock.patch("distill.student.states.states", read_states):
+        listed, _ = step.find(run, task, config, FinetuneConfig(), finetune, Quiet())
+    with workplace(Context("bench", where, as_json=True, quiet=True, debug=False)) as place_of_work:
+        listed = asked_again(place_of_work, task, config, {"teacher": "local"}, listed)
     sets = acted(rows, gold, listed, place)
-    vote = {
-        verdict: [each for each in listed if each["verdict"] == verdict]
-        for verdict in ("keep", "relabel", "drop")
-    }
-    correct = sum(each["becomes"] == gold[place[each["id"]]][1] for each in vote["keep"] + vote["relabel"])
-    answer: dict[str, Any] = {
-        "rows": len(rows),
+    votes = Counter(each.verdict for each in listed)
+    decided = [each for each in listed if each.verdict != "drop"]
+    right = sum(each.becomes == gold[place[each.id]][1] for each in decided)
+    truth = dict(gold)
+    about = {
+        "command": f"distill suspects --reask --teacher local --votes {given.votes} --apply",
         "suspects": len(listed),
-        "wrong_among_them": sum(place[each["id"]] in wrong for each in listed),
-        "votes": {verdict: len(some) for verdict, some in vote.items()},
-        "teacher_right_where_it_decides": wilson(correct, len(vote["keep"] + vote["relabel"]))._asdict(),
+        "wrong_among_them": sum(place[each.id] in wrong for each in listed),
+        "votes": dict(votes),
+        "teacher_right_where_it_decides": wilson(right, len(decided))._asdict(),
         "rows_left": {way: len(some) for way, some in sets.items()},
         "label_noise_left": {
-            way: sum(label != dict(gold)[text] for text, label in some) / len(some)
-            for way, some in sets.items()
+            way: sum(label != truth[text] for text, label in some) / len(some) for way, some in sets.items()
         },
-        "head": scores(heads(task, sets, test)),
+        "tested": len(test),
+        "head": scores(heads(task, sets, test, read_states)),
     }
-    if given.tune:
-        right = {
-            way: tuned(task, some, test, folder / f"{name}-{at}-tuned", given.epochs)
-            for at, (way, some) in enumerate(sets.items())
-        }
-        answer["tuned"] = {"epochs": given.epochs, **scores(right)}
-    return answer
+    keep(effect=about)
+    hits: dict[str, list[bool]] = {}
+    for at, (way, some) in enumerate(sets.items() if given.tune else ()):
+        hits[way] = tuned(task, some, test, given.folder / f"{name}-{at}-tuned", given.epochs)
+        keep(effect={**about, "tuned": {"epochs": given.epochs, **scores(hits)}})
 
 
 def main() -> None:
@@ -225,29 +252,26 @@ def main() -> None:
     parser.add_argument("names", nargs="+", choices=list(TASKS))
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--rows", type=int, default=1500)
-    parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--effect", action="store_true")
-    parser.add_argument("--tune", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--votes", type=int, default=5)
+    parser.add_argument("--effect", action="store_true", help="also ask the teacher, train and test")
+    parser.add_argument("--tune", action="store_true", help="with --effect: also tune MiniLM on each")
     parser.add_argument("--epochs", type=float, default=3.0)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "suspects")
-    parser.add_argument("--words", nargs="*", default=[], help="more flags of `distill suspects`, without --")
     given = parser.parse_args()
-    given.words = [f"--{word}" if at % 2 == 0 else word for at, word in enumerate(given.words)]
-    part = "effect" if given.effect else " ".join(["found", *given.words])
     for name in given.names:
         began = time.perf_counter()
-        measured = (effect if given.effect else detection)(name, given, given.folder)
-        results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-        results.setdefault(name, {})[part] = {
-            "command": " ".join(["benchmarks/suspects.py", *sys.argv[1:]]),
-            "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU",
-            "date": str(date.today()),
-            "versions": {package: version(package) for package in ("distill", "torch", "transformers")},
-            "seconds": round(time.perf_counter() - began, 1),
-            **measured,
-        }
-        RESULT.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print(name, part, json.dumps(measured.get("mean") or measured["head"]))
+
+        def keep(name: str = name, began: float = began, **parts: Any) -> None:
+            results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
+            results["command"] = " ".join(["benchmarks/suspects.py", *sys.argv[1:]])
+            results["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, no GPU"
+            results["date"], results["versions"] = str(date.today()), versions()
+            results[name] = {**results.get(name, {}), **parts}
+            RESULT.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            print(f"{name}, after {time.perf_counter() - began:.0f} s:", json.dumps(parts)[:600], flush=True)
+
+        measure(name, given, keep)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """A synthetic log of API traffic whose templates are known: `records` gives each line with its template.
 
-Variable text is drawn from real inputs where they are given, else from a vocabulary with Zipf's frequencies, in
-which some phrases come again and again as they do in real text. Templates are written as applications write
-them, some of them hard to tell apart on purpose; -1 is noise.
+Variable text is drawn from real inputs where they are given, else from a vocabulary with Zipf's frequencies,
+in which some phrases come again and again as in real text. Templates are written as applications write them,
+ some of them hard to tell apart on purpose; -1 is noise.
 """
 
 import json
@@ -12,8 +12,17 @@ from pathlib import Path
 
 START_S = 1_790_000_000
 DAY_S = 86_400
-SYLLABLES = [a + b for a in "b c d f g l m n p r s t v w".split() for b in "a e i o u ai er on".split()]
-HAN = "的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而过天去能对小多然于心学么之都好看起发当没成只如事把还用第样道想作种开美总从无情面最女但现前些所同日手又行意动方期它头经长儿回位分爱老因很给名法间斯知世什两次使身者被高已亲其进此话常与活正感"
+SYLLABLES = [
+    onset + rest
+    for onset in ["b", "c", "d", "f", "g", "l", "m", "n", "p", "r", "s", "t", "v", "w"]
+    for rest in ["a", "e", "i", "o", "u", "ai", "er", "on"]
+]
+HAN = (
+    "的一是了我不人在他有这个上们来到时大地为子中你说生国年着就那和要她出也得里后自以会家可下而"
+    "过天去能对小多然于心学么之都好看起发当没成只如事把还用第样道想作种开美总从无情面最女但现前"
+    "些所同日手又行意动方期它头经长儿回位分爱老因很给名法间斯知世什两次使身者被高已亲其进此话常"
+    "与活正感"
+)
 
 
 def synthetic(rng: random.Random, words: int) -> str:
@@ -70,18 +79,21 @@ Template = Callable[[Texts, random.Random], tuple[Turns, str]]
 
 
 def sentiment(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    asked = f"Classify the sentiment of this review as positive, negative or neutral.\n\nReview: {texts.some()}\nSentiment:"
+    asked = "Classify the sentiment of this review as positive, negative or neutral.\n\n"
+    asked += f"Review: {texts.some()}\nSentiment:"
     return [("user", asked)], rng.choice(["positive", "negative", "neutral"])
 
 
 def invoice(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    system = "You extract data from invoices. Answer with one JSON object with the keys vendor, total and currency."
+    system = "Extract data from invoices. Answer with a JSON object with the keys vendor, total and currency."
     answer = {"vendor": texts.name(), "total": rng.randint(5, 900), "currency": rng.choice(["EUR", "USD"])}
     return [("system", system), ("user", f"Invoice text:\n{texts.some(20, 80)}")], json.dumps(answer)
 
 
 def summary(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    return [("user", f"{texts.some(40, 120)}\n\nSummarise the text above in one sentence for a busy reader.")], texts.some()
+    return [
+        ("user", f"{texts.some(40, 120)}\n\nSummarise the text above in one sentence for a busy reader.")
+    ], texts.some()
 
 
 def support(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
@@ -93,17 +105,29 @@ def support(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
 
 def translation(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
     language = rng.choice(["French", "German", "Spanish", "Polish"])
-    return [("user", f"Translate the following text into {language}. Keep names as they are.\n---\n{texts.some()}\n---")], texts.some()
+    return [
+        (
+            "user",
+            f"Translate the following text into {language}. Keep all names.\n---\n{texts.some()}\n---",
+        )
+    ], texts.some()
 
 
 def ticket(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    asked = f"Customer: {texts.name()}\nPlan: {rng.choice(['free', 'team', 'enterprise'])}\nMessage: {texts.some()}\n\nWhich team should handle this ticket? Answer billing, technical or sales."
+    plan = rng.choice(["free", "team", "enterprise"])
+    asked = f"Customer: {texts.name()}\nPlan: {plan}\nMessage: {texts.some()}\n\n"
+    asked += "Which team should handle this ticket? Answer billing, technical or sales."
     return [("user", asked)], rng.choice(["billing", "technical", "sales"])
 
 
 def sql(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    system = "Write one SQLite query for the question. Tables: orders(id, day, total), customers(id, name, city)."
-    return [("system", system), ("user", f"Question: {texts.some(5, 20)}\nSQL:")], f"SELECT {rng.randint(1, 99)}"
+    system = (
+        "Write one SQLite query for the question. Tables: orders(id, day, total), customers(id, name, city)."
+    )
+    return [
+        ("system", system),
+        ("user", f"Question: {texts.some(5, 20)}\nSQL:"),
+    ], f"SELECT {rng.randint(1, 99)}"
 
 
 def spam(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
@@ -115,7 +139,9 @@ def prefix_faq(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
 
 
 def prefix_mail(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    return [("user", f"{PREAMBLE}\n\nWrite a subject line for this newsletter: {texts.some(20, 60)}")], texts.some(4, 8)
+    return [
+        ("user", f"{PREAMBLE}\n\nWrite a subject line for this newsletter: {texts.some(20, 60)}")
+    ], texts.some(4, 8)
 
 
 def system_polite(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
@@ -124,31 +150,53 @@ def system_polite(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
 
 
 def system_title(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    return [("system", PREAMBLE), ("user", f"Make a short title for the product below.\n{texts.some()}")], texts.some(3, 6)
+    return [
+        ("system", PREAMBLE),
+        ("user", f"Make a short title for the product below.\n{texts.some()}"),
+    ], texts.some(3, 6)
 
 
 def chinese_label(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    return [("user", f"请判断下面这条评论是正面还是负面，只回答一个词。\n评论：{texts.han()}")], rng.choice(["正面", "负面"])
+    return [("user", f"请判断下面这条评论是正面还是负面，只回答一个词。\n评论：{texts.han()}")], rng.choice(
+        ["正面", "负面"]
+    )
 
 
 def chinese_keywords(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
-    return [("user", f"{texts.han()}\n请从上面的文章中提取三个关键词，用逗号分开。")], "，".join(texts.han()[:2] for _ in range(3))
+    return [("user", f"{texts.han()}\n请从上面的文章中提取三个关键词，用逗号分开。")], "，".join(
+        texts.han()[:2] for _ in range(3)
+    )
 
 
 def retrieval(texts: Texts, rng: random.Random) -> tuple[Turns, str]:
     passage = Texts(random.Random(rng.randrange(80)), texts.given).some(60, 90)
-    asked = f"Use only the passage to answer.\n\nPassage:\n{passage}\n\nQuestion: {texts.some(5, 15)}\nAnswer:"
+    asked = (
+        f"Use only the passage to answer.\n\nPassage:\n{passage}\n\nQuestion: {texts.some(5, 15)}\nAnswer:"
+    )
     return [("user", asked)], texts.some()
 
 
 PLAIN: tuple[Template, ...] = (sentiment, invoice, summary, support, translation, ticket, sql, spam)
 HARD: tuple[Template, ...] = (
-    prefix_faq, prefix_mail, system_polite, system_title, chinese_label, chinese_keywords, retrieval, ticket, summary,
-)  # fmt: skip
+    prefix_faq,
+    prefix_mail,
+    system_polite,
+    system_title,
+    chinese_label,
+    chinese_keywords,
+    retrieval,
+    ticket,
+    summary,
+)
 
 
 def records(
-    count: int, templates: Sequence[Template], *, noise: float = 0.08, seed: int = 0, given: Sequence[str] = ()
+    count: int,
+    templates: Sequence[Template],
+    *,
+    noise: float = 0.08,
+    seed: int = 0,
+    given: Sequence[str] = (),
 ) -> Iterator[tuple[dict, int]]:
     """(a line of the log, the number of its template or -1), in random order, over thirty days.
 
@@ -165,13 +213,21 @@ def records(
             which = rng.choices(range(len(templates)), weights)[0]
             turns, answer = templates[which](texts, rng)
         messages = [{"role": role, "content": content} for role, content in turns]
-        used = {"prompt_tokens": sum(len(text) for _, text in turns) // 4, "completion_tokens": len(answer) // 4}
-        yield {
-            "request": {"model": "gpt-4o-mini", "messages": messages},
-            "response": {
-                "created": START_S + number * 30 * DAY_S // count,
-                "model": "gpt-4o-mini",
-                "choices": [{"message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}],
-                "usage": used,
+        used = {
+            "prompt_tokens": sum(len(text) for _, text in turns) // 4,
+            "completion_tokens": len(answer) // 4,
+        }
+        yield (
+            {
+                "request": {"model": "gpt-4o-mini", "messages": messages},
+                "response": {
+                    "created": START_S + number * 30 * DAY_S // count,
+                    "model": "gpt-4o-mini",
+                    "choices": [
+                        {"message": {"role": "assistant", "content": answer}, "finish_reason": "stop"}
+                    ],
+                    "usage": used,
+                },
             },
-        }, which
+            which,
+        )

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill import prompts
-from distill.menu import MENU, PromptSpec, find_prompt
+from distill.menu import MENU, YOURS, PromptSpec, find_prompt
 from distill.types import Example, Label, Message, PromptChoice, Request, Task
-
 
 EXAMPLES_TO_WRITE_LIKE = 3
 STARTING_SHOTS = 2
+INPUT_PLACE = "{input}"
+"""Where the input goes in a prompt of the user's own; without it, the prompt is the system message."""
 ANSWER_HOLES = ("instruction", "described", "format", "noun", "cue", "input")
 """What every prompt that asks for an answer may hold."""
 
@@ -94,6 +95,8 @@ def answer_request(
         "cue": task.name.replace("-", " ").replace("_", " ").capitalize(),
     }
     *system, asked = prompts.render(spec.template, **holes, input=input)
+    if spec.template == YOURS and INPUT_PLACE in own.instruction:
+        system, asked = [], Message("user", own.instruction.replace(INPUT_PLACE, input))
     if own.shots:
         shown = turned([example for example in own.shots if example.input != input], rotation)
     else:

@@ -1,6 +1,7 @@
 """Second opinions where there is no gold: a vote of prompts on written inputs, a judge on free answers.
 
-Refuses to take either on trust: a vote says how many labels it confirms, and a judge must tell wrong answers first.
+Refuses to take either on trust: a vote says how many labels it confirms, and a judge must tell wrong answers
+first.
 """
 
 from collections import Counter
@@ -12,6 +13,7 @@ import msgspec
 from distill import judge
 from distill.probing import gather
 from distill.score.same import same
+from distill.score.text import tokens
 from distill.scouted import Probe, Trial
 from distill.teacher.counted import Counted
 from distill.types import Progress, Task
@@ -22,22 +24,25 @@ CONTROLS = 10
 FOOLED = 0.3
 """Share of those that a judge may keep, for its verdicts to count."""
 JUDGED = "judged"
+TELLING = 0.25
+"""Share of written inputs that may name their own label, for a score on them to be trusted."""
 
 
 class Audit(NamedTuple):
     """What a vote of prompts says of written inputs.
 
     `read` is the share it reads as meant, `suspects` the inputs of which all say another label, `confused`
-    two labels of which the first is read as the second.
+    two labels of which the first is read as the second, `telling` the share that name their own label.
     """
 
     read: float
     suspects: frozenset[str]
     confused: tuple[str, str] | None
+    telling: float = 0.0
 
 
 def audit(heard: Sequence[tuple[Sequence[Probe], Sequence[Trial]]]) -> Audit:
-    """Do the best prompts, voting, read inputs as the labels they were written for? Trials by their probes."""
+    """Do the best prompts, voting, read inputs as the labels they were written for? Trials by probes."""
     said_of: dict[str, tuple[Probe, list[str | None]]] = {}
     for probes, trials in heard:
         for trial in trials:
@@ -51,7 +56,15 @@ def audit(heard: Sequence[tuple[Sequence[Probe], Sequence[Trial]]]) -> Audit:
         if len(said) > 1 and len(set(said)) == 1 and said[0] not in (None, probe.expected)
     }
     right = sum(vote == probe.expected for probe, vote in read)
-    return Audit(right / len(read) if read else 0.0, frozenset(suspects), _confused(read))
+    named = sum(tells(probe) for probe, _ in read)
+    count = max(1, len(read))
+    return Audit(right / count, frozenset(suspects), _confused(read), named / count)
+
+
+def tells(probe: Probe) -> bool:
+    """Whether an input names the label it was written for: real ones seldom do, and then it is no test."""
+    words = set(tokens((probe.expected or "").replace("_", " ").replace("-", " ")))
+    return bool(words) and words <= set(tokens(probe.input))
 
 
 def _confused(read: Sequence[tuple[Probe, str | None]]) -> tuple[str, str] | None:
@@ -81,6 +94,7 @@ async def judged(
     ][:CONTROLS]
     if len(swapped) < FEWEST or teacher.left < len(swapped) + len(answers):
         return trial, ""
+    progress.begin(f"judging {task.name}", len(swapped) + len(answers))
 
     async def against(row: tuple[str, str]) -> str | None:
         progress.advance(note=f"{task.name}: judge")

@@ -85,13 +85,23 @@ def cli(
 
 @cli.command()
 @click.argument("brief", default="")
+@click.option("--show", default="", metavar="N", help="Show task N (or its name): prompts, probes, answers.")
+@click.option(
+    "--sort",
+    type=click.Choice(["distillability", "score", "cost", "volume"]),
+    help="What the table is sorted by; default distillability for logs, else score.",
+)
+@click.option("--no-excerpts", is_flag=True, help="Show no input and no free answer anywhere.")
 @options(ExploreConfig, TeacherConfig, SpendConfig)
 @click.pass_obj
-def explore(context: Context, /, brief: str, **given: Any) -> None:
-    """Find tasks for BRIEF and see how well the teacher does each."""
+def explore(
+    context: Context, /, brief: str, show: str, sort: str | None, no_excerpts: bool, **given: Any
+) -> None:
+    """Find tasks for BRIEF (or in logs) and see how well the teacher does each."""
     from distill.workflow import explore, present, refuse_unfinished
+    from distill.workflow_explore import Looking
 
-    summary, shown = explore(context, brief, given)
+    summary, shown = explore(context, brief, given, looking=Looking(show, sort, no_excerpts))
     present(context, (summary, shown))
     refuse_unfinished(summary)
 

@@ -1,8 +1,9 @@
-"""Is the teacher good enough? Finalists on probes no prompt was shaped on, and how far their score can be trusted.
+"""Is the teacher good enough? Finalists on probes no prompt was shaped on, and how far that can be trusted.
 
 Sequential: 20 probes first, twice as many while the interval straddles a bar. Every look and every finalist
 takes its share of the 5% (Bonferroni), so that looking again makes no interval too narrow. It refuses to give
-the score of written inputs as that of real ones: the interval is widened by what the two were found to differ.
+the score of written inputs as that of real ones: the interval is widened by what the two were found to
+differ.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from distill.auditing import Audit
+from distill.auditing import CONTROLS, TELLING, Audit
 from distill.config import ExploreConfig
 from distill.probing import VOTERS, try_prompt
 from distill.score.stats import wilson
@@ -26,8 +27,9 @@ ERROR = 0.05
 """Share of intervals that may miss, over all looks and finalists."""
 EASIER, HARDER = 1.0, 0.5
 """How much better and worse written inputs may be read than real ones, in log-odds (dev/LOG.md)."""
-AUDITED = 0.7
-"""Share of the written inputs that a vote of prompts must read as meant, for their score to be trusted."""
+AUDITED, LEAST = 0.7, 16
+"""For a score on written inputs to be trusted, a vote of prompts must read this share of them as meant, and
+there must be so many (some of the first 20 may be doubles)."""
 
 
 class Stop(NamedTuple):
@@ -73,21 +75,32 @@ async def decide(
     running, done, shown = list(ways), dict[PromptChoice, Trial](), list[Probe]()
     for upto in looks(config.probes):
         more = upto - len(shown)
-        each = (1 if task.labels else 2) * len(running)
-        if shown and teacher.left < more * (1 + each):
+        free = any(trial.basis == "agreement" for trial in done.values())
+        needed = more * (1 + (1 + free) * len(running)) + free * (CONTROLS + upto)
+        if shown and teacher.left < needed:
             break
-        shown = await probes(upto)
+        before, shown = len(shown), await probes(upto)
+        if done and len(shown) <= before:
+            break
         progress.begin(f"measuring {task.name}", len(shown) * len(running))
         for way in running:
             trial = await try_prompt(task, teacher, way, shown, max_tokens=max_tokens, progress=progress)
             done[way] = trial
             heard.append(trial)
         leader = max(done.values(), key=lambda trial: trial.value)
-        interval = wilson(leader.right, leader.n, stop.z)
-        if not straddles(interval.low, interval.high, stop) or len(shown) < upto:
+        if not straddles(*hoped(leader, stop), stop):
             break
         running = [leader.way]
-    return sorted((bounded(trial, stop) for trial in done.values()), key=lambda t: -t.value), shown
+    # Who went on to more probes led when it was chosen; the same share of fewer is no lead.
+    return sorted((bounded(trial, stop) for trial in done.values()), key=lambda t: (-t.n, -t.value)), shown
+
+
+def hoped(trial: Trial, stop: Stop) -> tuple[float, float]:
+    """The narrowest interval that an audit or a judge may leave of a trial: is there more to learn?"""
+    interval = wilson(trial.right, trial.n, stop.z)
+    if trial.basis == "construction":
+        return shifted(interval.low, -EASIER), shifted(interval.high, HARDER)
+    return interval.low, agreed_at_most(trial, stop) if trial.basis == "agreement" else interval.high
 
 
 def straddles(low: float, high: float, stop: Stop) -> bool:
@@ -119,7 +132,10 @@ def widened(trial: Trial, audited: Audit, probes: Sequence[Probe], stop: Stop) -
         trial,
         low=shifted(low, -EASIER),
         high=shifted(high, HARDER),
-        trusted=audited.read >= AUDITED and trial.n >= FIRST_LOOK and audited.confused is None,
+        trusted=audited.read >= AUDITED
+        and audited.telling <= TELLING
+        and audited.confused is None
+        and trial.n >= LEAST,
     )
 
 
@@ -133,23 +149,35 @@ def shifted(share: float, by: float) -> float:
 def agreeing(trial: Trial, stop: Stop, *, judged: bool) -> Trial:
     """A trial of free answers with the interval of their accuracy.
 
-    Two samples agree at least as often as both are right, so accuracy is at most the root of agreement (Jensen);
-    at least it is nothing, as both can be wrong, unless a judge that can tell kept what counts as right here.
-    Only a "no" can be trusted.
+    At the bottom it is nothing, as both samples can be wrong, unless a judge that can tell kept what counts
+    as right here. Only a "no" can be trusted.
     """
-    interval = wilson(trial.right, trial.n, stop.z)
-    high = min(1.0, interval.high**0.5)
+    high = agreed_at_most(trial, stop)
     return msgspec.structs.replace(
         trial,
-        low=interval.low if judged else 0.0,
+        low=wilson(trial.right, trial.n, stop.z).low if judged else 0.0,
         high=high,
-        trusted=trial.n >= FIRST_LOOK and high < stop.ok,
+        trusted=trial.n >= LEAST and high < stop.ok,
     )
 
 
+def agreed_at_most(trial: Trial, stop: Stop) -> float:
+    """The most that free answers can be right: what is none is not, and both samples agree where both are.
+
+    Of an input answered right with probability p, both are with p squared, so that accuracy is at most the
+    root of agreement (Jensen's inequality).
+    """
+    answers = sum(answer is not None for answer in trial.answers)
+    both, any_ = (wilson(count, trial.n, stop.z).high for count in (trial.right, answers))
+    return float(min(both**0.5, any_))
+
+
 def stands(best: Trial, config: ExploreConfig) -> Standing:
-    """good / ~OK / poor where the whole interval is on one side of the bar, else unclear."""
-    if best.low >= config.good:
+    """good / ~OK / poor where the whole interval is on one side of the bar, else unclear.
+
+    What is indicative only is never "good".
+    """
+    if best.low >= config.good and best.trusted:
         return "good"
     if best.low >= config.ok:
         return "~OK"

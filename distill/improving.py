@@ -1,4 +1,4 @@
-"""The search for a task's best prompt, on tuning probes alone: kinds of prompt, examples, rewritten instructions.
+"""The search for a task's best prompt, on tuning probes alone: kinds, examples, rewritten instructions.
 
 Refuses to decide: what wins here has been chosen on these probes, and is measured on others in `deciding`.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from distill import prompts
-from distill.ask import format_line, starters
+from distill.ask import format_line, prompt_names, starters
 from distill.filters.refusal import ANYWHERE
 from distill.menu import YOURS, find_prompt, variants
 from distill.parse import QUOTES
@@ -30,7 +30,7 @@ SHORTEST, LONGEST = 20, 700
 
 
 class Bench(NamedTuple):
-    """What prompts are shaped with: the probes (mixed already), more examples with known answers, room for one.
+    """What prompts are shaped with: the probes, more examples with known answers, room for an answer.
 
     `keep` calls are left for what comes after; `heard` is every trial as it ends.
     """
@@ -101,7 +101,8 @@ async def _candidates(task: Task, bench: Bench, trials: Sequence[Trial], turn: i
     ]
     drawn = drawn_shots(task, shown[0] if shown else best, bench.pool, DRAWS, rng)
     rewritten = await rewrites(task, bench, trials, turn)
-    kin = [PromptChoice(name) for name in variants(best.prompt)] if not best.shots and turn == 0 else []
+    fitting = prompt_names(task)
+    kin = [PromptChoice(name) for name in variants(best.prompt) if name in fitting and not best.shots]
     turns = itertools.zip_longest(drawn, rewritten, kin)
     return [way for row in turns for way in row if way is not None]
 

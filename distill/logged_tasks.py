@@ -60,7 +60,10 @@ def by_log(found: Scouted, models: Sequence[str]) -> Scouted:
     trust = f"what {' and '.join(models) or 'your model'} answered in the log: agreement with it, not truth"
     trials = [msgspec.structs.replace(trial, basis="agreement", trusted=False) for trial in found.trials]
     probes = [msgspec.structs.replace(probe, gold=False) for probe in found.probes]
-    return msgspec.structs.replace(found, trials=trials, probes=probes, trusted=False, trust=trust)
+    reason = found.reason.replace("your rows", "the log's rows")
+    return msgspec.structs.replace(
+        found, trials=trials, probes=probes, trusted=False, trust=trust, reason=reason
+    )
 
 
 def distinct(rows: Sequence[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""The menu of prompts a teacher is tried with. A prompt is known by its name in task.toml, explore and report.
+"""The menu of prompts a teacher is tried with, each known by its name in task.toml, explore and report.
 
 Refuses to put anything into words: that is `ask`.
 """
@@ -55,7 +55,8 @@ MENU = (
 )
 """zero-shot and few-shot give the instruction as system message; described adds what each label means; role
 says who answers; format-strict holds the answer to its JSON schema; bare shows examples alone; cued names
-input and answer; step-by-step asks for the thoughts first, decomposed for the questions the task falls into."""
+input and answer; step-by-step asks for the thoughts first, decomposed for the questions the task falls
+into."""
 
 
 def find_prompt(name: str) -> PromptSpec:

@@ -3,8 +3,8 @@
 Refuses a student that was trained on other pairs than there are now, or for another task.
 """
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from distill.options import fill
 from distill.results import ASIDE
 from distill.store.run import Run
 from distill.store.taskfile import read_task
+from distill.weights import student_weights
 from distill.workplace import Workplace, needs
 
 if TYPE_CHECKING:
@@ -79,6 +80,35 @@ def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
         opened = partial(_open, place, weights, config, other.adapter)
         found.append(Other(name, config.student, adapter_digest(other), opened))
     return found
+
+
+def base_student(place: Workplace, name: str, *, fetch: bool) -> Callable[[], Any]:
+    """Opens the untrained student `name` when first asked for it; None, with a note, where it cannot be.
+
+    Only with `fetch` is anything taken from the Hub: else it has to be on this machine.
+    """
+
+    @cache
+    def opened() -> Any:
+        try:
+            weights = student_weights(name)
+            if not fetch and weights.folder_or_id == name and not Path(name).exists() and not _cached(name):
+                told = f"{name} is not on this machine, so headroom is not measured (--student NAME)"
+                place.console.say(told)
+                return None
+            return _open(place, weights, FinetuneConfig(), None)
+        except Exception as error:  # a scout without headroom is worth more than none; loaders raise anything
+            place.console.say(f"the student cannot be loaded, so headroom is not measured: {error}")
+            return None
+
+    return opened
+
+
+def _cached(name: str) -> bool:
+    """Whether the Hub's cache has the model's config."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(name, "config.json"), str)
 
 
 def _open(place: Workplace, weights: Any, config: FinetuneConfig, adapter: Path | None) -> Any:

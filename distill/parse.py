@@ -46,7 +46,7 @@ def unreasoned(text: str) -> str:
 
 
 def concluded(text: str) -> str:
-    """The answer of a teacher that was asked for its reasons first: what follows its last "Answer:", or all."""
+    """The answer of a teacher that was asked for its reasons too: what follows its last "Answer:", or all."""
     found = list(LAST_ANSWER.finditer(text))
     return (text[found[-1].end() :].strip() or text) if found else text
 

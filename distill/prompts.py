@@ -1,8 +1,8 @@
 """Prompt templates: plain text with $holes, shipped in the wheel and editable in a checkout.
 
 A template is a text file whose lines `### system`, `### user` and `### assistant` start a message.
-Holds loading, rendering and fingerprints, and refuses to know what any prompt is for. A user's own folder goes
-before the shipped one for as long as `overlaid` lasts.
+Holds loading, rendering and fingerprints, and refuses to know what any prompt is for. A user's own folder
+goes before the shipped one for as long as `overlaid` lasts.
 """
 
 import hashlib
@@ -31,11 +31,14 @@ OWN: ContextVar[Path | None] = ContextVar("own templates", default=None)
 
 
 @contextmanager
-def overlaid(own: Path | None, extra_holes: Collection[str] = (), fixed: Collection[str] = ()) -> Iterator[None]:
+def overlaid(
+    own: Path | None, extra_holes: Collection[str] = (), fixed: Collection[str] = ()
+) -> Iterator[None]:
     """The templates in folder `own` go before the shipped ones of the same name; None changes nothing.
 
-    Raises UsageError naming the file where there is no such folder, a file is no template's (or that of one in
-    `fixed`, which must stay as they are), or has a hole that neither the shipped one has nor `extra_holes`.
+    Raises UsageError naming the file where there is no such folder, a file is no template's (or that of one
+    in `fixed`, which must stay as they are), or has a hole that neither the shipped one has nor
+    `extra_holes`.
     """
     if own is not None:
         check_own(own, extra_holes, fixed)
@@ -54,13 +57,13 @@ def check_own(own: Path, extra_holes: Collection[str], fixed: Collection[str]) -
     for path in sorted(own.glob("*.txt")):
         if path.stem not in known:
             problem = "must stay as shipped" if path.stem in fixed else "is no template's"
-            raise UsageError(f"the name '{path.stem}' {problem}", where=str(path), hint=f"known: {', '.join(known)}")
+            raise UsageError(
+                f"the name '{path.stem}' {problem}", where=str(path), hint=f"known: {', '.join(known)}"
+            )
         text = _text(path)
         holes = {*_holes((folder() / path.name).read_text(encoding="utf-8")), *extra_holes}
         if not (template := string.Template(text)).is_valid():
-            raise UsageError(
-                "a '$' that starts no hole", where=str(path), hint="write $$ for a dollar sign"
-            )
+            raise UsageError("a '$' that starts no hole", where=str(path), hint="write $$ for a dollar sign")
         if strange := sorted({*template.get_identifiers()} - holes):
             raise UsageError(
                 f"a hole nobody fills: ${strange[0]}",
@@ -89,14 +92,18 @@ def path_of(name: str) -> Path:
 
 def read(name: str) -> str:
     """The text of template `name`. Raises UsageError naming the templates there are."""
-    return _read(path_of(name))
+    path = path_of(name)
+    # A user edits their own between two runs of one process.
+    return _read(path) if path.parent == folder() else _text(path)
 
 
 @cache
 def _read(path: Path) -> str:
     if not path.is_file():
         known = ", ".join(sorted(found.stem for found in folder().glob("*.txt")))
-        raise UsageError(f"there is no prompt template '{path.stem}'", where=str(path), hint=f"known: {known}")
+        raise UsageError(
+            f"there is no prompt template '{path.stem}'", where=str(path), hint=f"known: {known}"
+        )
     return _text(path)
 
 

@@ -5,7 +5,7 @@ Refuses adjectives: it says what was counted, on what, and what would settle wha
 
 from collections.abc import Sequence
 
-from distill.auditing import JUDGED, Audit
+from distill.auditing import JUDGED, TELLING, Audit
 from distill.config import ExploreConfig
 from distill.scouted import Trial
 from distill.types import Task
@@ -38,9 +38,7 @@ def counted(best: Trial) -> str:
     return f"says the same when asked twice on {of} inputs {by}"
 
 
-def limits(
-    task: Task, best: Trial, config: ExploreConfig, audited: Audit | None, note: str
-) -> list[str]:
+def limits(task: Task, best: Trial, config: ExploreConfig, audited: Audit | None, note: str) -> list[str]:
     """What keeps the score from being more: refusals first, as nothing else matters then."""
     found = []
     unread = sum(answer is None for answer in best.answers) - best.refused
@@ -53,7 +51,9 @@ def limits(
         wrote, read = audited.confused
         found.append(f"inputs written for '{wrote}' are read as '{read}': do the two labels mean the same?")
     elif audited is not None and not best.trusted:
-        found.append(f"prompts voting confirm only {audited.read:.0%} of the labels: indicative only")
+        why = f"prompts voting confirm {audited.read:.0%} of the labels"
+        why += f" and {audited.telling:.0%} of the inputs name theirs" if audited.telling > TELLING else ""
+        found.append(f"{why}: indicative only")
     if best.basis == "agreement" and not best.trusted:
         found.append(note if note and note != JUDGED else "both answers can be wrong: indicative only")
     if best.low < config.ok <= best.high:

@@ -126,7 +126,9 @@ def refill(context: Context, given: Mapping[str, Any]) -> Shown:
     with workplace(context) as place:
         run = place.run
         needs(run, "generate")
-        config, n = as_generated(run, given), given.get("n")
+        config = as_generated(run, given)
+        # Without --n it is derived: that of before counted all pairs.
+        n = given.get("n") if config.from_failures else None
         summary = step.already(run)
         if summary is not None:
             place.console.say("these failures were refilled before; this is what it left:")

@@ -1,4 +1,4 @@
-"""What explore finds out about a task, frozen: its probes, what each prompt did on them, and what that is worth.
+"""What explore finds out about a task, frozen: its probes, what each prompt did on them, what that is worth.
 
 Holds no behaviour beyond deriving a field, and refuses to be more certain than what was measured: every score
 has its interval, what it rests on, and whether that can be trusted.
@@ -72,9 +72,9 @@ class Scouted(msgspec.Struct, frozen=True):
 
     `probes`: those that decide, in the order of every trial's answers, then those the prompts were shaped on
     (`tuned_on` of them; `held_out` decide). `trust` says what the score rests on, `reason` why it stands
-    where it does, in a line; `unfinished` why it was not measured to the end. `calls` were asked for it, the repeated ones counted once. `base` is the
-    untrained student on the same probes, `traffic` what logs say of the task, `terms` what its
-    distillability is made of: None where nothing was measured.
+    where it does, in a line; `unfinished` why it was not measured to the end. `calls` were asked for it, the
+    repeated ones counted once. `base` is the untrained student on the same probes, `traffic` what logs say
+    of the task, `terms` what its distillability is made of: None where nothing was measured.
     """
 
     task: Task

@@ -1,14 +1,12 @@
-"""One task scouted: examples and probes, the search for its prompt, and the measurement that decides.
+"""One task scouted: the search for its prompt, and the measurement that decides.
 
-    gold rows, or written   ->  tuning probes   ->  search: kinds, examples, rewritten instructions
-    other rows, or written  ->  deciding probes ->  the finalists, audited; the verdict and its reason
+    tuning probes    ->  search: kinds of prompt, examples, rewritten instructions
+    deciding probes  ->  the finalists, audited; the verdict and its reason
 
 Refuses to lose what was measured: where the money ends, what there is comes back as "unclear".
 """
 
-import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import msgspec
 
@@ -17,31 +15,20 @@ from distill.config import ExploreConfig
 from distill.errors import BudgetReached
 from distill.improving import Bench, search
 from distill.menu import YOURS, find_prompt
-from distill.planning import Cell, plan
-from distill.probing import gather, write_input, write_probes
+from distill.probe_sets import Rows, gold_rows, written_rows
 from distill.reasons import reason
-from distill.scouted import Probe, Scouted, Source, Trial
+from distill.scouted import Scouted, Source, Trial
 from distill.teacher.counted import Counted
 from distill.teacher.protocol import Teacher
-from distill.types import Example, Label, Progress, PromptChoice, Task
+from distill.types import Example, Progress, PromptChoice, Task
 
 ANSWER_TOKENS = {"label": 24, "json": 160, "text": 160, "chat": 160}
-EXAMPLES_A_LABEL = 2
-TUNING_LEAST, TUNING_MOST, TUNING_A_LABEL = 20, 40, 2
 TRUST = {
     "gold": "your labelled rows",
     "construction": "inputs written for a label; some of them miss it",
     "agreement": "two samples agree; both can be wrong",
 }
 BASELINE = "zero-shot"
-
-
-class Rows(NamedTuple):
-    """What a task is tried on: tuning probes, more examples with known answers, and the first n that decide."""
-
-    tuning: list[Probe]
-    pool: list[Example]
-    deciding: Callable[[int], Awaitable[list[Probe]]]
 
 
 async def scout(
@@ -62,10 +49,13 @@ async def scout(
     counted, heard = Counted(teacher, config.calls), list[Trial]()
     scouted = Scouted(task, "unclear", TRUST[_basis(task, gold)], [], source=source)
     try:
-        if not gold:
-            task = await with_examples(task, counted, config.seed, progress)
-        rows = await _gold_rows(task, gold, config) if gold else await _written(task, config, counted, progress)
+        if gold:
+            rows = gold_rows(task, gold, config)
+        else:
+            task, rows = await written_rows(task, config, counted, progress)
         scouted = msgspec.structs.replace(scouted, task=task, tuned_on=len(rows.tuning))
+        if not rows.tuning:
+            return nothing_written(scouted, counted.calls)
         bench = Bench(
             counted,
             rows.tuning,
@@ -91,81 +81,8 @@ def _reserve(task: Task, config: ExploreConfig, *, gold: bool) -> int:
     first = min(deciding.FIRST_LOOK, config.probes)
     second = min(deciding.FIRST_LOOK, config.probes - first)
     writing = 0 if gold else first + second
-    return writing + each * (deciding.FINALISTS * first + second)
-
-
-async def _gold_rows(task: Task, gold: Sequence[Example], config: ExploreConfig) -> Rows:
-    """Gold rows split: most decide, up to `config.probes`; of the others, some are tried and some are shown."""
-    unique = list({row.input: row for row in gold}.values())
-    shuffled = random.Random(config.seed).sample(unique, len(unique))
-    count = tuning_count(task)
-    held = min(config.probes, max(len(shuffled) - 2 * count, len(shuffled) // 2))
-    held_out, rest = shuffled[:held], in_turn(task, shuffled[held:])
-    tuning = [Probe(row.input, row.output, gold=True) for row in rest[:count]]
-    # Few rows are tried and shown both: an input is never among its own examples.
-    pool = rest[count:] if len(rest) >= 2 * count else rest
-
-    async def deciding_rows(upto: int) -> list[Probe]:
-        return [Probe(row.input, row.output, gold=True) for row in held_out[:upto]]
-
-    return Rows(tuning, pool, deciding_rows)
-
-
-def in_turn(task: Task, rows: Sequence[Example]) -> list[Example]:
-    """The rows with the labels taking turns, so that the first few see each."""
-    places: dict[str, int] = {}
-    numbered = []
-    for row in rows:
-        label = row.output if task.labels else ""
-        places[label] = places.get(label, -1) + 1
-        numbered.append((places[label], row))
-    return [row for _, row in sorted(numbered, key=lambda entry: entry[0])]
-
-
-async def _written(task: Task, config: ExploreConfig, teacher: Teacher, progress: Progress) -> Rows:
-    """Probes by the teacher; those that decide are of another seed, and none is a tuning probe."""
-    count = tuning_count(task)
-    progress.begin(f"writing probes for {task.name}", count)
-    tuning = await write_probes(task, teacher, count, seed=config.seed + 1, progress=progress)
-    seen = {probe.input for probe in tuning}
-    pool = [Example(probe.input, probe.expected) for probe in tuning if probe.expected is not None]
-
-    async def deciding_probes(upto: int) -> list[Probe]:
-        written = await write_probes(task, teacher, upto, seed=config.seed + 2, progress=progress)
-        return [probe for probe in written if probe.input not in seen]
-
-    return Rows(tuning, pool, deciding_probes)
-
-
-def tuning_count(task: Task) -> int:
-    """Probes that prompts are shaped on."""
-    return max(TUNING_LEAST, min(TUNING_MOST, TUNING_A_LABEL * len(task.labels)))
-
-
-async def with_examples(task: Task, teacher: Teacher, seed: int, progress: Progress) -> Task:
-    """`task` with inputs written for each label that has none, to serve as shots."""
-    bare = [label for label in task.labels if not label.examples]
-    if not bare:
-        return task
-    progress.begin(f"writing examples for {task.name}", EXAMPLES_A_LABEL * len(bare))
-    narrowed = msgspec.structs.replace(task, labels=tuple(bare))
-    cells = [cell for cell, _ in zip(plan(narrowed, seed), range(EXAMPLES_A_LABEL * len(bare)), strict=False)]
-
-    async def write(cell: Cell) -> tuple[str, str]:
-        text, _ = await write_input(narrowed, teacher, cell, temperature=0.8, seed=seed)
-        progress.advance(note=f"{task.name}: examples")
-        return cell.asked or "", text
-
-    written = await gather(write, cells)
-    filled = {
-        label.name: tuple(dict.fromkeys(text for name, text in written if name == label.name and text))
-        for label in bare
-    }
-    labels = [
-        msgspec.structs.replace(label, examples=filled.get(label.name, label.examples))
-        for label in task.labels
-    ]
-    return msgspec.structs.replace(task, labels=tuple[Label, ...](labels))
+    judging = 0 if task.labels or gold else auditing.CONTROLS + first + second
+    return writing + each * (deciding.FINALISTS * first + second) + judging
 
 
 async def _decided(
@@ -216,6 +133,12 @@ async def _decided(
     )
 
 
+def nothing_written(scouted: Scouted, calls: int) -> Scouted:
+    """What there is to say where the teacher writes no input that could be read."""
+    why = "the teacher wrote no input to try it on: give --gold rows, or another --teacher"
+    return msgspec.structs.replace(scouted, reason=why, calls=calls)
+
+
 def _unfinished(scouted: Scouted, heard: Sequence[Trial], stopped: BudgetReached) -> Scouted:
     """What there is where the money ended."""
     latest = {trial.way: trial for trial in heard}
@@ -234,7 +157,7 @@ def _basis(task: Task, gold: Sequence[Example]) -> str:
 
 
 def pick_finalists(trials: Sequence[Trial], *, baseline: bool) -> list[PromptChoice]:
-    """The winner on the tuning probes, the best of another kind, and the prompt to beat: yours, or zero-shot."""
+    """The winner on tuning probes, the best of another kind, and the prompt to beat: yours, or zero-shot."""
     ways = [trial.way for trial in trials]
     found = ways[:1]
     kinds = {find_prompt(way.name).template for way in found}

@@ -62,8 +62,8 @@ class AnswerField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class PromptChoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The teacher prompt that did best on this task's probes, with its Wilson interval.
 
-    `others` are the best prompts of other kinds, which vote beside it. `instruction` and `shots` go in place of
-    the task's where the prompt was improved: rewritten by the teacher, and its examples chosen and put in order.
+    `others` are the best prompts of other kinds, which vote beside it. `instruction` and `shots` go in place
+    of the task's where the prompt was improved: rewritten by the teacher, its examples chosen and ordered.
     """
 
     name: str

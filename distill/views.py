@@ -1,6 +1,7 @@
 """What each step left, as tables and sentences for the terminal. Pure: summary in, renderables out."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from distill.console import Console
@@ -25,36 +26,13 @@ def interval(row: Mapping[str, Any]) -> str:
     return f"{row['value']:.0%} ({row['low']:.0%}-{row['high']:.0%})".replace("%-", "-")
 
 
-def explored(console: Console, run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
-    """The ranked table."""
-    rows = [
-        (
-            str(row["number"]),
-            row["name"],
-            row["kind"],
-            row["standing"],
-            interval(row),
-            str(row["n"]),
-            row["prompt"],
-            BASES[row["basis"]],
-        )
-        for row in summary["tasks"]
-    ]
-    headers = ("#", "task", "kind", "is", "right (95%)", "n", "best prompt", "from")
-    table = console.table(headers, rows, fold=1, numeric=(0, 5))
-    bases = {row["basis"]: row["trust"] for row in summary["tasks"]}
-    legend = [f"{BASES[basis]}: {trust}" for basis, trust in bases.items()]
-    legend.append(f"Every answer: {run.probes.parent}")
-    return (table, "\n".join(legend), "Next: distill pick 1 (or a name)")
-
-
-def picked(run: Run, task: Task) -> Sequence[Any]:
-    """What was taken and where it can be edited."""
+def picked(run: Run, task: Task, requests: Path | None = None) -> Sequence[Any]:
+    """What was taken and where it can be edited; `requests` are those of a log that it was found in."""
     size = f", {len(task.labels)} labels" if task.labels else ""
     prompt = f"; best prompt so far: {task.prompt.name}" if task.prompt else ""
     return (
         f"Picked '{task.name}' ({task.kind}{size}{prompt}).\nEdit it: {run.task}",
-        "Next: distill generate --n 1000",
+        f"Next: distill generate --n 1000{f' --from-logs {requests}' if requests else ''}",
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from distill import views, views_training
-from distill.config import CompareConfig, ExploreConfig, FinetuneConfig, GenerateConfig, SpendConfig
+from distill.config import CompareConfig, FinetuneConfig, GenerateConfig, SpendConfig
 from distill.console import Bar
 from distill.errors import BudgetReached, GateFailed, UsageError
 from distill.jury import find_judge
@@ -22,6 +22,7 @@ from distill.store.taskfile import read_task, write_task
 from distill.student import stopping
 from distill.teacher.opening import identity_of
 from distill.types import Task
+from distill.workflow_explore import explore, pick_requests
 from distill.workplace import (
     Context,
     filled,
@@ -40,30 +41,6 @@ def present(context: Context, shown: Shown) -> None:
     """Show what a command left."""
     summary, renderables = shown
     terminal(context).result(summary, *renderables)
-
-
-def explore(context: Context, brief: str, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
-    """`distill explore`; what the steps `counted` spent counts towards the budget too."""
-    from distill.steps import explore as step
-
-    config = filled(ExploreConfig, given)
-    with workplace(context, create=True) as place:
-        brief = brief or ("" if given.get("task") else place.run.settings().get("brief", ""))
-        teacher_config = place.teacher_config(given)
-        source = step.made_from(config, brief, identity_of(teacher_config), teacher_config.prompts)
-        summary = place.done("explore", source)
-        if summary is None:
-            place.record("explore", config)
-            place.run.record("brief", brief)
-            summary = with_teacher(
-                place,
-                teacher_config,
-                fill(SpendConfig, given),
-                "explore",
-                lambda teacher, bar: step.explore(place.run, config, brief, teacher, bar),
-                counted=counted,
-            )
-        return summary, views.explored(place.console, place.run, summary)
 
 
 def refuse_unfinished(summary: Mapping[str, Any]) -> None:
@@ -88,9 +65,9 @@ def pick(context: Context, which: str, task_file: Path | None) -> Shown:
         else:
             task = measured or task
             write_task(place.run.task, task)
-        return {"task": task.name, "kind": task.kind, "file": str(place.run.task)}, views.picked(
-            place.run, task
-        )
+        requests = pick_requests(place.run, task)
+        summary = {"task": task.name, "kind": task.kind, "file": str(place.run.task)}
+        return {**summary, "requests": str(requests) if requests else None}, views.picked(place.run, task, requests)
 
 
 def explored_task(run: Run, which: str) -> Task:
@@ -114,9 +91,19 @@ def known_prompt(run: Run, task: Task) -> Task | None:
     before = [msgspec.convert(record["task"], Task) for _, record in explored(run)]
     before += [read_task(run.task)] if run.task.exists() else []
     for known in reversed(before):
-        if known.prompt is not None and msgspec.structs.replace(known, prompt=None) == task:
+        if known.prompt is not None and written_as(known, task):
             return known
     return None
+
+
+def written_as(known: Task, task: Task) -> bool:
+    """Whether `known` is `task` with a prompt, and with examples for labels that had none."""
+    given = {label.name: label.examples for label in task.labels}
+    labels = tuple(
+        label if given.get(label.name) else msgspec.structs.replace(label, examples=())
+        for label in known.labels
+    )
+    return msgspec.structs.replace(known, prompt=None, labels=labels) == task
 
 
 def explored(run: Run) -> list[tuple[int, dict[str, Any]]]:
@@ -237,6 +224,12 @@ def status(context: Context) -> Shown:
     return standing, views.stood(terminal(context), standing)
 
 
+def with_picked_logs(context: Context, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of generate, the log narrowed to the requests of the task that was picked."""
+    picked = Run.open(context.runs_dir, context.run_name).picked_requests
+    return {**given, "from_logs": picked if given.get("from_logs") and picked.exists() else None}
+
+
 def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) -> None:
     """`distill run`: each step as if typed by itself; a task of one's own is picked as it stands.
 
@@ -258,7 +251,7 @@ def run_all(context: Context, brief: str, which: str, given: Mapping[str, Any]) 
         # Gold rows are compare's here: a prompt shaped on them would be scored on them.
         "explore": lambda: explore(context, brief, {**given, "gold": None}, counted=STEPS),
         "pick": lambda: pick(context, "" if own else which, own),
-        "generate": lambda: generate(context, of_making, counted=STEPS),
+        "generate": lambda: generate(context, with_picked_logs(context, of_making), counted=STEPS),
         "finetune": lambda: finetune(context, given),
         "compare": lambda: compare(context, of_comparing, counted=STEPS),
     }

@@ -17,15 +17,18 @@ from distill.student.protocol import Student
 from distill.teacher.prices import Prices
 from distill.traffic.clusters import Cluster, Traffic, UsdOf, estimated_tokens
 
+
 class Means(NamedTuple):
     """What explore is given beside a teacher: prices of its calls and of logged ones, and a base student.
 
-    `student()` opens it when it is first needed; None: there is none, and it has been said why.
+    `student()` opens it when it is first needed; None: there is none, and it has been said why. `notes` are
+    warnings to stand in the summary.
     """
 
     prices: Prices = Prices()
     usd_of: UsdOf = lambda *_: None
     student: Callable[[], Student | None] = lambda: None
+    notes: tuple[str, ...] = ()
 
 
 DAY_S = 86_400.0
@@ -37,7 +40,7 @@ ROOM_TOKENS = {"label": 4, "json": 60, "text": 80, "chat": 80}
 
 
 def traffic_of(cluster: Cluster, traffic: Traffic, description: str) -> dict[str, Any]:
-    """What the log says of one task, for tables: counts, tokens, USD of the log and a month (None: unknown)."""
+    """What the log says of one task: counts, tokens, USD of the log and of a month (None: unknown)."""
     days = days_of(traffic)
     monthly = None if days is None else DAYS_A_MONTH / days
     return {
@@ -82,7 +85,9 @@ def with_terms(found: Scouted, prices: Prices, usd_per_hour: float | None) -> Sc
     student = None if found.base is None else interval(found.base)
     told = terms(found.task, interval(found.trials[0]), student, costs)
     told["usd_a_call"] = costs.usd_a_call
-    told["usd_from"] = "unknown" if costs.usd_a_call is None else "the log" if usd is not None else "estimated"
+    told["usd_from"] = (
+        "unknown" if costs.usd_a_call is None else "the log" if usd is not None else "estimated"
+    )
     return msgspec.structs.replace(found, terms=told)
 
 

@@ -81,7 +81,7 @@ def test_explore_pick_generate_status_over_http(place, capsys):
         shown = capsys.readouterr()
         assert "mood" in shown.out
         assert "reply" in shown.out
-        assert "Next: distill pick" in shown.out
+        assert "distill pick 1 (or a name)" in shown.out
         assert "Next" not in shown.err
         assert distill("pick", "mood") == 0
         # The teacher is remembered: the flags are not needed again.

@@ -18,6 +18,7 @@ from distill.jury import find_judge
 from distill.report.terminal import report as rendered
 from distill.score.differing import numbers_in
 from distill.score.judgement import Cast
+from distill.steps import review
 from distill.steps.compare import compare
 from distill.steps.verifying import verify
 from distill.store import jsonl
@@ -172,6 +173,19 @@ def test_verdicts_on_other_answers_than_there_are_do_not_pass(place, run):
         verify(run)
 
 
+def test_a_review_is_worked_out_again_too(place, run):
+    report = compared(place, ScriptedTeacher(judge_by_teacher, model="big"), BY_TEACHER)
+    assert review.verify(run, TASK, report) is False
+    found = review.Review(run, TASK, report, "teacher")
+    for number, couple in enumerate(found.to_show(8, 0)):
+        found.decide(couple, "win" if number % 3 else "loss", 0)
+    review.save(run, found.estimate(0))
+    assert review.verify(run, TASK, report) is True
+    jsonl.replace(run.review, [each for _, each in jsonl.read(run.review, review.Decision)][:-1])
+    with pytest.raises(DataError, match="do not follow from the decisions"):
+        review.verify(run, TASK, report)
+
+
 def test_a_report_whose_verdicts_are_gone_cannot_be_verified(place, run):
     teacher = ScriptedTeacher(judge_by_teacher, model="big")
     compared(place, teacher, CompareConfig(ask_twice=0, judge="teacher"))
@@ -283,7 +297,7 @@ def test_what_compare_spent_counts_for_the_judge(place, run, tmp_path):
         ("teacher", None, "teacher"),
     ],
 )
-def test_run_gives_its_one_judge_flag_to_the_step_it_means(given, making, comparing, monkeypatch):
+def test_run_gives_its_one_judge_flag_to_the_step_it_means(given, making, comparing, monkeypatch, tmp_path):
     seen = {}
 
     def step(name):
@@ -298,7 +312,8 @@ def test_run_gives_its_one_judge_flag_to_the_step_it_means(given, making, compar
     monkeypatch.setattr("distill.workflow.present", lambda *_: None)
 
     class Context:
-        as_json = True
+        as_json, runs_dir, run_name = True, tmp_path, "one"
 
+    Run.open(tmp_path, "one", create=True)
     run_all(Context(), "brief", "1", {"judge": given})
     assert (seen["generate"]["judge"], seen["compare"]["judge"]) == (making, comparing)

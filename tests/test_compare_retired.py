@@ -90,6 +90,20 @@ def test_answers_that_other_steps_bought_are_heard_though_the_teacher_is_gone(ru
     assert "without_teacher" not in report["rows"]
 
 
+def test_answers_known_behind_one_that_is_not_are_heard_too(run, monkeypatch):  # noqa: F811
+    whole = list(jsonl.read(run.splits["test"], dict))
+    with FaultServer(right) as server:
+        jsonl.replace(run.splits["test"], [row for _, row in whole[20:]])
+        bought(run, server.url, 40)
+        url = server.url
+    jsonl.replace(run.splits["test"], [row for _, row in whole])
+    run.answers.unlink()
+    monkeypatch.setattr("distill.systems.AHEAD", 2)
+    report, _ = ask(run, url, CompareConfig(ask_twice=0))
+    assert report["rows"]["test"] == 20
+    assert report["rows"]["without_teacher"] == {"test": 20}
+
+
 @pytest.mark.parametrize(
     ("gone", "kind"), [(error(404), UsageError), (error(401), CredentialsError), (None, TeacherGone)]
 )

@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 
+import msgspec
 import pytest
 
 from distill.ask import student_messages
@@ -14,6 +15,7 @@ from distill.errors import DataError, StorageError, TeacherError, UsageError
 from distill.opened import find_others
 from distill.report.plain import visible
 from distill.report.terminal import report as rendered
+from distill.rounds import Round
 from distill.score.differing import numbers_in
 from distill.steps.compare import compare, made_from
 from distill.steps.verifying import verify
@@ -187,6 +189,39 @@ def test_report_keeps_the_splits_apart_and_says_what_they_are_worth(run, tmp_pat
     assert student["usd_per_1000"] == pytest.approx(1000 * 0.5 / 3600 / student["rows_per_s"])
     assert base["latency_p50_s"] is None
     assert run.summary("compare")["verdict"] == report["verdict"]
+
+
+def test_an_encoder_is_not_asked_with_the_teachers_prompt(run):
+    card = {"kind": "classifier", "labels": ["positive"], "label_texts": ["x"], "encoder": "e"}
+    card |= {
+        "fingerprint": "f",
+        "pooling": "mean",
+        "method": "lora",
+        "rank": 1,
+        "alpha": 1,
+        "targets": "t",
+        "limit": 9,
+    }
+    (run.adapter / "config.json").write_text(json.dumps(card))
+    (run.adapter / "classifier.safetensors").write_bytes(b"weights")
+    base = CannedStudent(wrong_on(()))
+    report = compared(run, base=base)
+    assert [each["who"] for each in report["systems"]] == ["teacher", "student", "base"]
+    assert len(base.asked) == 40
+
+
+def test_rounds_are_worked_out_again_too(run):
+    compared(run, student=range(10))
+    first = [each for _, each in jsonl.read(run.rounds, Round)]
+    jsonl.replace(run.rounds, [msgspec.structs.replace(first[0], round=-1)])
+    (run.adapter / "adapter_model.safetensors").write_bytes(b"better weights")
+    report = compared(run, student=range(4))
+    assert [each["value"] for each in report["rounds"]] == [0.75, 0.9]
+    assert verify(run)["rounds"][1]["against_previous"]["diff"] == pytest.approx(0.15)
+    path = run.summary_path("compare")
+    path.write_text(path.read_text().replace('"diff": 0.15', '"diff": 0.25'))
+    with pytest.raises(DataError, match="rounds"):
+        verify(run)
 
 
 def test_without_gold_the_verdict_says_it_is_agreement(run):

@@ -17,7 +17,7 @@ from distill.steps.explore import explore, made_from, ranked
 from distill.store import jsonl
 from distill.store.taskfile import write_task
 from distill.types import AnswerField, Completion, Quiet, Task
-from tests.conftest import MOOD, play
+from tests.conftest import MOOD, play, sentence
 
 PROPOSED = {
     "tasks": [
@@ -34,7 +34,7 @@ def scout(request, sample):
     if "Propose" in last:
         return json.dumps(PROPOSED)
     if last.startswith("Write a note") or last.startswith("Write a text"):
-        return f"a note about the number {request.seed}"
+        return sentence(request.seed, "note")
     if "place" in request.messages[0].content:
         return '{"place": "home"}' if request.temperature == 0 else '{"place": "work"}'
     if "Answer the note" in request.messages[0].content:
@@ -54,11 +54,13 @@ def go(run, teacher, brief="notes", **knobs):
 
 def test_tasks_of_every_kind_are_scored_on_what_can_be_known(run, ledgered):
     teacher, _ = ledgered(scout, step="explore")
-    summary = go(run, teacher, tasks=3, probes=12)
+    summary = go(run, teacher, tasks=3, probes=20)
     by_name = {row["name"]: row for row in summary["tasks"]}
     assert by_name["mood"]["basis"] == "construction"
     assert by_name["mood"]["value"] == 1.0
-    assert by_name["mood"]["standing"] == "unclear"  # 12 are few
+    assert by_name["mood"]["standing"] == "~OK"
+    assert not by_name["mood"]["trusted"]
+    assert "of the inputs name theirs" in by_name["mood"]["reason"]
     assert by_name["reply"]["basis"] == "agreement"
     assert by_name["reply"]["value"] == 1.0
     assert by_name["facts"]["value"] == 0.0
@@ -75,7 +77,10 @@ def test_own_task_alone_needs_no_brief_and_keeps_every_probe(run, ledgered, tmp_
     assert [row["name"] for row in summary["tasks"]] == ["mood"]
     assert not [request for request, _ in script.requests if "Propose" in request.messages[-1].content]
     probes = [record for _, record in jsonl.read(run.probes, dict)]
-    assert Counter(probe["expected"] for probe in probes) == {"happy": 10, "sad": 10}
+    for tuning in (False, True):
+        of_kind = [probe["expected"] for probe in probes if probe["tuning"] is tuning]
+        assert Counter(of_kind) == {"happy": 10, "sad": 10}
+    assert len({probe["input"] for probe in probes}) == 40
     assert not {probe["input"] for probe in probes} & {
         text for label in MOOD.labels for text in label.examples
     }
@@ -115,7 +120,8 @@ def test_teacher_that_proposes_nothing_is_asked_again_and_then_told(run, ledgere
     teacher, script = ledgered(lambda request, sample: "I cannot help with that.", step="explore")
     with pytest.raises(TeacherError, match="proposed no task") as caught:
         go(run, teacher)
-    assert len(script.requests) == 3
+    assert len(script.requests) == 4
+    assert "it refuses" in caught.value.message
     assert "--task" in caught.value.hint
 
 
@@ -146,8 +152,13 @@ def test_cut_answers_are_never_right(ledgered):
     [(0.86, 0.99, "good"), (0.51, 0.8, "~OK"), (0.4, 0.7, "unclear"), (0.1, 0.49, "poor")],
 )
 def test_standing_needs_the_whole_interval(low, high, standing):
-    trial = Trial("zero-shot", "construction", 1, 2, low, high, [])
+    trial = Trial("zero-shot", "construction", 1, 2, low, high, [], trusted=True)
     assert stands(trial, ExploreConfig()) == standing
+
+
+def test_what_is_indicative_only_is_never_good():
+    trial = Trial("zero-shot", "agreement", 1, 2, 0.9, 1.0, [])
+    assert stands(trial, ExploreConfig()) == "~OK"
 
 
 def test_ranking_goes_by_standing_then_by_what_is_sure():

@@ -68,7 +68,9 @@ def judging(request, _sample):
     return f"overall: {names[1] if first_is_teachers == bool(number % 2) else names[3]}"
 
 
-def filled(tmp_path, task=TEXT, judge="off", say=student_said, teacher=judging, gold=None):
+def filled(
+    tmp_path, task=TEXT, judge="off", say=student_said, teacher=judging, gold=None, weights=b"weights"
+):
     run = Run.open(tmp_path / "runs", "one", create=True)
     write_task(run.task, task)
     truth = gold or (lambda number: f"colour {number}")
@@ -77,7 +79,7 @@ def filled(tmp_path, task=TEXT, judge="off", say=student_said, teacher=judging, 
     train = [Pair.make(student_messages(task, "thing 999"), truth(999), "train")]
     jsonl.replace(run.splits["train"], train)
     run.adapter.mkdir(parents=True, exist_ok=True)
-    (run.adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    (run.adapter / "adapter_model.safetensors").write_bytes(weights)
     place = Workplace(run, Console(quiet=True))
     told = TeacherConfig(teacher="big", base_url="http://127.0.0.1:9/v1", max_wait_s=0.2)
     config = CompareConfig(ask_twice=0, judge=judge)
@@ -104,7 +106,7 @@ def decisions(run):
 
 
 def typed_for(run, choose, n=20, seed=0, against="teacher"):
-    """The keys of a person who says `choose(number)` ("win", "loss", "tie") of each couple, blind to A and B."""
+    """The keys of a person who says `choose(number)` ("win", "loss" or "tie") of each couple."""
     found = Review(run, TEXT, run.summary("compare"), against)
     keys = []
     for couple in found.to_show(n, seed):
@@ -252,13 +254,15 @@ def test_the_page_has_it_until_the_answers_change(tmp_path, monkeypatch):
 
     shown = []
     real = html.render
-    monkeypatch.setattr(html, "render", lambda report, *rest: shown.append(report) or real(report, *rest))
+    monkeypatch.setattr(
+        html, "render", lambda report, *rest, **more: shown.append(report) or real(report, *rest, **more)
+    )
     run = filled(tmp_path)
     found = result(review(run, typed="t" * 20))
     assert shown[-1]["review"]["n"] == found["n"] == 20
     assert run.html.exists()
     assert "review" not in run.summary("compare")  # what is verified stays as compare left it
-    filled(tmp_path, say=lambda number: f"another says {number}")
+    filled(tmp_path, say=lambda number: f"another says {number}", weights=b"others")
     assert "review" not in shown[-1]
     assert result(review(run, typed="q"))["n"] == 0  # other answers are asked about anew
 

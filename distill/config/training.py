@@ -75,6 +75,13 @@ class FinetuneConfig:
     efficient_eos: bool = knob(
         False, "Learn to stop by the end-of-text token where the chat template has no end-of-turn token."
     )
+    kd_weight: float = knob(
+        0.0,
+        "Weight of the teacher's own probabilities beside the hard label, where rows carry them (generate"
+        " --logprobs) and the tokenizers match.",
+        at_least=0,
+        at_most=1,
+    )
     packing: Literal["auto", "on", "off"] = knob(
         "auto", "Rows of a pass behind one another, none seeing another, not padded; auto: on CUDA."
     )

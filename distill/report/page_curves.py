@@ -46,7 +46,7 @@ def learning(report: Record, metrics: Record | None) -> dict[str, Any] | None:
 
 def rounds(report: Record) -> dict[str, Any] | None:
     """The student after each refilling, beside its teacher, on rows never refilled (distill/rounds.py)."""
-    found = report.get("rounds") or ()
+    found: Sequence[Record] = report.get("rounds") or ()
     if len(found) < 2:
         return None
     lines = [
@@ -78,7 +78,7 @@ def cascade(report: Record) -> dict[str, Any] | None:
     if not found:
         return None
     target, calibration = found.get("target") or {}, found.get("calibration")
-    mark = None
+    mark: tuple[float, float, str] | None = None
     if target.get("share_to_teacher") is not None:
         mark = (target["share_to_teacher"], target["value"], f"target: {words.percent(target['value'])}")
     figure = frontier.quality_curve(

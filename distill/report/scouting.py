@@ -70,7 +70,9 @@ def probes(found: Scouted, *, excerpts: bool) -> list[dict[str, Any]]:
                 "expected": shown(found.task, probe.expected, hidden=hidden),
                 "answer": shown(found.task, answer, hidden=hidden),
                 "verdict": verdict(probe, answer, right=right),
-                "disagreeing": not all(same(found.task, answer, said) for _, said in others) if answer else False,
+                "disagreeing": not all(same(found.task, answer, said) for _, said in others)
+                if answer
+                else False,
                 "student": shown(found.task, base, hidden=hidden),
                 "others": [[name, shown(found.task, said, hidden=hidden)] for name, said in others],
             }

@@ -1,6 +1,6 @@
 """1-explore/report.html: the tasks that were scouted, on one page that is opened offline.
 
-Refuses every request and every script but its own, as report/html.py does, and any excerpt where none is wanted.
+Refuses every request and every script but its own, as report/html.py does.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from distill import __version__
 from distill.report import words
 from distill.report.html import policy
 from distill.report.plain import visible
-from distill.report.scouting import counted
+from distill.report.scouting import counted, one_line
 from distill.report.scouting_map import LEVELS, scouting_map
 from distill.score.distillability import MEANING
 
@@ -23,7 +23,7 @@ MOST_PROBES = 40
 def render(
     summary: Mapping[str, Any], looks: Sequence[Mapping[str, Any]], *, run: str, sort: str, excerpts: bool
 ) -> str:
-    """The page: `summary` is the step's, its tasks in order, and `looks` the same tasks as `scouting.look` has them."""
+    """The page of the step's `summary`; `looks` are its tasks, in its order, as `scouting.look` has them."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -69,8 +69,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, Any]:
         return {"name": "none found", "kind": "no", "claim": "No task was found.", "notes": notes}
     best = summary["tasks"][0]
     advice = ((best.get("terms") or {}).get("advice")) or ""
-    claim = f"{words.percent(best['value'], 0)} right ({words.percent(best['low'], 0)} to {words.percent(best['high'], 0)})"
-    claim += f" with the prompt {best['prompt']}; {best['standing']}"
+    claim = f"The teacher is right in {share(best)} with the prompt {best['prompt']}; {best['standing']}"
     kind = "unclear" if advice else kinds[best["standing"]]
     if advice:
         notes.insert(0, f"{advice}: {best['terms']['why']}")
@@ -100,7 +99,7 @@ def _task(row: Row, look: Mapping[str, Any]) -> dict[str, Any]:
         **row,
         "reason": (row.get("reason") or "").rstrip("."),
         "trust": row["trust"].rstrip("."),
-        "description": traffic.get("description") or row["instruction"],
+        "description": one_line(traffic.get("description") or row["instruction"]),
         "teacher": share(row),
         "student": share(row["base"]) if row.get("base") else "–",
         "worth": number(terms["value"]),

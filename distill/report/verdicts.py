@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.report import frontier, words
 from distill.report.plain import visible
+from distill.score.judgement import PARTIAL
 
 Record = Mapping[str, Any]
 STYLES = {"trustworthy": "", "doubtful": "bold yellow", "not trustworthy": "bold red"}
@@ -19,7 +20,7 @@ def lines(judged: Record) -> Iterator[tuple[str, str]]:
     if judged["banner"]:
         yield judged["banner"], RED
     trust, mark = judged["trust"], f"  [{judged['mark']}]" if judged["mark"] else ""
-    style = STYLES[trust["grade"]]
+    style = STYLES[trust["grade"]] or (STYLES["not trustworthy"] if judged["banner"] else "")
     yield f"judged by {judged['judge']}, {judged['split']} rows: {outcome(judged)}{mark}", style
     for each in judged["by_length"]:
         a_is = {"alike": "as long", "longer": "longer", "shorter": "shorter"}[each["a_is"]]
@@ -63,8 +64,8 @@ def panel(judged: Record) -> dict[str, Any]:
         "outcome": outcome(judged),
         **{name: judged[name] for name in ("a", "b", "split", "n", "unscored", "length_ratio")},
         "trust": {
-            "grade": trust["grade"],
-            "trustworthy": trust["grade"] == "trustworthy",
+            "grade": PARTIAL if judged["mark"] == PARTIAL else trust["grade"],
+            "trustworthy": not judged["mark"],
             "why": list(trust["why"]),
             "not_tried": list(trust.get("not_tried", ())),
             "checks": [{**check, "passed": check["standing"] == "pass"} for check in trust["checks"]],

@@ -3,6 +3,7 @@
 Refuses to judge a threshold by the rows that chose it: `cross_fitted` chooses for each fold on the others.
 """
 
+import bisect
 import itertools
 import math
 import random
@@ -85,7 +86,9 @@ def calibration_error(sure: Sequence[float], values: Sequence[float]) -> float:
 def steps(sure: Sequence[float], count: int) -> list[float]:
     """At most `count` + 1 thresholds, ascending: 0 (no row goes), by like shares of rows, to 1 (all go)."""
     ranked = sorted(sure)
-    return sorted({_between(ranked, round(step * len(ranked) / count)) for step in range(count + 1)})
+    found = (_between(ranked, round(step * len(ranked) / count)) for step in range(count, -1, -1))
+    # One for each number of rows sent: rows alike in sureness go together.
+    return sorted({bisect.bisect_left(ranked, threshold): threshold for threshold in found}.values())
 
 
 def threshold_for(rows: Rows, drop: float) -> float:

@@ -1,4 +1,4 @@
-"""How much a task is worth distilling, in terms a person can check, and when a student has paid for its making.
+"""How much a task is worth distilling, in terms a person can check, and when a student has paid for itself.
 
 Refuses to fill in what is not known: an unknown term is None, and is left out of the whole and named.
 """
@@ -103,7 +103,12 @@ def break_even(costs: Costs, pairs: int = PAIRS) -> dict[str, Any]:
     training = TRAINING_HOURS * costs.usd_per_hour
     taught = None if costs.usd_a_call is None else pairs * CALLS_A_PAIR * costs.usd_a_call
     saved = saving(costs)
-    found: dict[str, Any] = {"pairs": pairs, "teacher_usd": taught, "training_usd": training, "saved_usd_a_call": saved}
+    found: dict[str, Any] = {
+        "pairs": pairs,
+        "teacher_usd": taught,
+        "training_usd": training,
+        "saved_usd_a_call": saved,
+    }
     if saved is None or taught is None:
         return {**found, "calls_a_month": None, "months": None, "why": "the price of a call is unknown"}
     if saved <= 0:
@@ -123,9 +128,12 @@ def advise(task: Task, teacher: Interval, student: Interval | None) -> tuple[str
     if student is None or student.n == 0:
         return "", ""
     if student.value >= teacher.value and student.low >= teacher.low:
-        return "don't distil", f"the untrained student is as good already: {student.value:.0%}"
+        return "don't distil", f"the untrained student does no worse already ({student.value:.0%})"
     if task.kind in CHANCE_KINDS and task.verify and student.high < 0.25:
-        return "warn", f"the untrained student is at chance ({student.value:.0%}): reasoning is seldom learned from pairs"
+        return (
+            "warn",
+            f"the untrained student is at chance ({student.value:.0%}): pairs seldom teach reasoning",
+        )
     return "", ""
 
 

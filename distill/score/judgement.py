@@ -1,6 +1,6 @@
 """The section "judged" of report.json, from the verdicts that were cast: one line of judged.jsonl each. Pure.
 
-Refuses a judged number without the judge's own trial: below "trustworthy" every one of them is marked.
+Refuses a judged number without the judge's trial: of one that is partial or below "trustworthy" each is marked.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from distill.score.judged import Ballot, Side, results
 PAIR, AGAIN = "pair", "again"
 OUTCOMES: dict[Side | None, str] = {"a": "won", "b": "lost", "tie": "tie", None: "unscored"}
 """What becomes of a row, for a."""
-MARK = "not trustworthy"
+MARK, PARTIAL = "not trustworthy", "the judge is partial"
 
 
 class Cast(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,9 +35,7 @@ class Cast(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ballot(self) -> Ballot:
         """The verdict without what it was for."""
-        return Ballot(
-            self.row, self.forth, self.back, self.questions, self.lengths, self.cluster, self.same
-        )
+        return Ballot(self.row, self.forth, self.back, self.questions, self.lengths, self.cluster, self.same)
 
 
 def section(
@@ -45,7 +43,7 @@ def section(
 ) -> dict[str, Any]:
     """`a` against `b` by `judge`, and whether to believe it; `banner` says why the judge is partial, or "".
 
-    judge, a, b, same_family, banner, mark ("" or MARK, also beside every number by length and by question),
+    judge, a, b, same_family, banner, mark ("", MARK or PARTIAL, also at every number by length and question),
     trust (judge_trial.py), win, tie, loss, unscored, win_rate, low, high, length_ratio, by_length, dimensions
     (judged.py), rows [{row, outcome "won|tie|lost|unscored", flipped}].
     """
@@ -56,7 +54,7 @@ def section(
     forth = {ballot.row: ballot.forth for ballot in pairs}
     trusted = trust(pairs, by_what, [(forth[ballot.row], ballot.forth) for ballot in again])
     found = results(pairs, questions, seed)
-    mark = {"mark": "" if trusted["grade"] == "trustworthy" else MARK}
+    mark = {"mark": MARK if trusted["grade"] != "trustworthy" else PARTIAL if banner else ""}
     return {
         "judge": judge,
         "a": a,

@@ -24,6 +24,7 @@ from distill.store import jsonl
 from distill.store.answers import Answers, Row
 from distill.store.run import Run, digest
 from distill.store.taskfile import read_task
+from distill.student.opening import kind_of
 from distill.student.protocol import Student
 from distill.systems import (
     Other,
@@ -93,7 +94,7 @@ async def compare(
         if config.ask_twice:
             asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
         tuned = Other("student", student.model, adapter_digest(run), lambda: student)
-        shown = teaching.shown if differs(teaching, held_out) else None
+        shown = teaching.shown if promptable(run, teaching, held_out) else None
         asked |= await ask_students(ask, [tuned, plain, *others], shown, valid_rows(run, config, task))
         timed = await in_thread(partial(time_student, student, held_out, room, progress))
         answers.keep_only(asked)
@@ -213,8 +214,13 @@ async def second_answers(
         return [], [f"How far the teacher agrees with itself is unknown: {error.message}."]
 
 
-def differs(teaching: Teaching, held_out: HeldOut) -> bool:
-    """Whether the teacher's prompt is another one than what students are shown."""
+def promptable(run: Run, teaching: Teaching, held_out: HeldOut) -> bool:
+    """Whether the base can be asked as the teacher is, and that is not what students are shown anyway.
+
+    An encoder with a head takes no prompt: it would read it as part of the input.
+    """
+    if kind_of(run.adapter) == "classifier":
+        return False
     pairs = (pair for pairs in held_out.splits.values() for pair in pairs)
     return any(teaching.shown(pair) != tuple(pair.messages) for pair in pairs)
 

@@ -31,7 +31,7 @@ NO_MEANS = Means()
 
 
 class Job(NamedTuple):
-    """A task to scout, and what is known of it beforehand; rows of a log are no gold, but are split like it."""
+    """A task to scout, and what is known of it; rows of a log are no gold, but are split like it."""
 
     task: Task
     source: Source
@@ -66,7 +66,7 @@ async def explore(
     progress: Progress,
     means: Means = NO_MEANS,
 ) -> dict[str, Any]:
-    """Score the tasks of `brief`, `config.task` and `config.from_logs`; writes 1-explore/, returns its summary.
+    """Score the tasks of `brief`, task file and logs; writes 1-explore/ and returns its summary.
 
     Where the money ends on the way, the summary says so under "stopped", holds what there is, and the step
     is not done. Raises UsageError where there is nothing to score, or gold without a task, TeacherError
@@ -95,7 +95,7 @@ async def explore(
         progress.say(resolved(len(found), len(jobs), found[-1]))
         if found[-1].unfinished:
             break
-    summary = {**summarised(brief, found), "logs": logs}
+    summary = {**summarised(brief, found), "logs": logs, "notes": list(means.notes)}
     if not summary["stopped"]:
         run.finish("explore", summary, made_from(config, brief, teacher.identity, OWN.get()))
     return summary
@@ -138,7 +138,9 @@ def own_task(config: ExploreConfig) -> tuple[Task | None, list[Example]]:
     """The task of `--task` and the rows of `--gold`. Raises UsageError for gold without a task."""
     if config.gold is not None and config.task is None:
         raise UsageError(
-            "labelled rows need their task", where="--gold", hint="add: --task task.toml, whose answers they are"
+            "labelled rows need their task",
+            where="--gold",
+            hint="add: --task task.toml, whose answers they are",
         )
     own = read_task(config.task) if config.task else None
     return own, read_gold(config.gold, own) if config.gold else []
@@ -166,7 +168,8 @@ def summarised(brief: str, scouted: Sequence[Scouted]) -> dict[str, Any]:
 def ranked(scouted: Sequence[Scouted]) -> list[Scouted]:
     """Best standing first, then by the lower end of the best prompt's interval."""
     return sorted(
-        scouted, key=lambda found: (ORDER.index(found.standing), -(found.trials[0].low if found.trials else 0))
+        scouted,
+        key=lambda found: (ORDER.index(found.standing), -(found.trials[0].low if found.trials else 0)),
     )
 
 

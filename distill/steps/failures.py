@@ -99,7 +99,7 @@ async def failures(
         made_from=made_from(run, config, teacher.identity if teacher else None),
     )
     jsonl.replace_json(run.failures, found)
-    return dict(msgspec.to_builtins(found))
+    return read_json(run.failures)
 
 
 async def trained_rows(

@@ -63,7 +63,7 @@ def train_student(
     run: Run, config: FinetuneConfig, progress: Progress, train: Sequence[Pair], valid: Sequence[Pair]
 ) -> dict[str, Any]:
     """Open the student, encode, train and save; the summary."""
-    from distill.student import causal, guard, lora, stopping
+    from distill.student import causal, lora, need, soft, stopping
     from distill.student.device import pick
     from distill.student.forward import choose_attention, open_net
     from distill.student.gguf import read_once
@@ -76,7 +76,8 @@ def train_student(
     progress.begin(f"open {weights.label}", None)
     progress.say(device.line)
     with read_once() if weights.gguf_file else nullcontext():
-        guard.check_memory(weights, device, derive(config, len(train), 1).lora, progress.say)
+        planned, batch = derive(config, len(train), 1).lora, need.longest_batch(config, train)
+        need.check_memory(weights, device, planned, progress.say, batch)
         model, tokenizer = causal.load(weights, device, method=config.method)
     shape = model.config.get_text_config()
     train, valid = with_reasons(run, train), with_reasons(run, valid)
@@ -84,6 +85,7 @@ def train_student(
     for text in data.said:
         progress.say(text)
     chat, rows, held_out = data.chat, data.train.passed(), data.valid.passed()
+    told = soft.targets_for(config.kd_weight, chat, rows, train, progress.say)
     recipe = derive(config, len(rows), shape.hidden_size)
     source = {**made_from(run, config), "weights": lora.fingerprint(model)}
     wrapped = lora.attach(model, recipe.lora, config.seed)
@@ -92,7 +94,8 @@ def train_student(
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
     with device.autocast():
         net = choose_packing(open_net(model), device, config.packing, progress.say)
-    learner = Learner(net, lora.trainable(wrapped), chat.pad, device, wrapped)
+    loss = soft.loss_with(told, config.kd_weight)
+    learner = Learner(net, lora.trainable(wrapped), chat.pad, device, wrapped, loss)
     trained, measured = fit(run, recipe, progress, learner, (rows, held_out), source)
     summary = {
         "base": weights.label,
@@ -102,6 +105,7 @@ def train_student(
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         **measured,
         **counts(rows, held_out),
+        **soft.counts(told),
         **results(trained),
     }
     write_student(run, wrapped, chat, recipe.lora, weights, summary)

@@ -41,6 +41,7 @@ def verify(run: Run) -> dict[str, Any]:
             "this report is too old to be verified", where=str(path), hint="run: distill compare"
         )
     again = rebuilt(run, stored)
+    del again["measured"]  # what was measured follows from nothing
     if wrong := list(differences({name: stored.get(name) for name in again}, again, "")):
         shown = "; ".join(wrong[:SHOWN])
         raise DataError(

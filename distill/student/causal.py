@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from distill.student.device import Device
 from distill.student.forward import Net, choose_attention, open_net
 from distill.student.gguf import read_once
 from distill.student.guard import is_out_of_memory
+from distill.student.merged import Merged, in_force, merged
 from distill.student.protocol import Answer
 from distill.types import Message
 
@@ -76,10 +78,12 @@ def source(weights: "Weights") -> dict[str, Any]:
 
 @contextmanager
 def loading(weights: "Weights") -> Iterator[None]:
-    """Turn what transformers raises on a model it cannot load into UsageError."""
+    """Turn what transformers and safetensors raise on a model they cannot load into UsageError."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise UsageError(
             f"the student cannot be loaded: {first_line(error)}",
             where=f"--student {weights.label}",
@@ -208,6 +212,10 @@ class CausalStudent:
         sure = math.exp(row.logprob / len(row.ids))
         return Answer(text, "stop" if stopped else "length", took, len(row.ids), sure)
 
+    @cached_property
+    def _merged(self) -> Merged:
+        return merged(self.peft_model)
+
     def _check_room(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         limit = context_tokens(self.net.model)
         for index, prompt in enumerate(prompts):
@@ -221,8 +229,8 @@ class CausalStudent:
     @contextmanager
     def _running(self) -> Iterator[None]:
         switch: AbstractContextManager[Any] = nullcontext()
-        if self.peft_model is not None and not self.adapter:
-            switch = self.peft_model.disable_adapter()
+        if self.peft_model is not None:
+            switch = in_force(self._merged) if self.adapter else self.peft_model.disable_adapter()
         with memory("lower --answer-batch"), torch.inference_mode(), self.device.autocast(), switch:
             yield
 

@@ -15,6 +15,9 @@ from distill.student.batches import pad_left, shared_prefix
 from distill.student.chat import Chat
 from distill.student.forward import Net, expanded, has_plain_cache, last_logits, prefix_cache
 
+PASS_TOKENS = (512, 16384)
+"""Prompt tokens run at once, on a CPU (more fall out of its caches: dev/LOG.md) and on a GPU."""
+
 
 @dataclass(frozen=True)
 class Start:
@@ -60,6 +63,11 @@ class Decoding:
     width: int
     flight: Flight | None = None
     begun: int = 0
+    joins: bool = False
+
+    def __post_init__(self) -> None:
+        # A sliding window or a recurrent state cannot be filled up on the left.
+        self.joins = has_plain_cache(self.net.model)
 
     @property
     def going(self) -> bool:
@@ -70,7 +78,7 @@ class Decoding:
         """Start rows where half of the places are free, else give each row under way its next id."""
         free = self.width - (len(self.flight.rows) if self.flight else 0)
         waiting = self.begun < len(self.prompts)
-        if self.flight is None or (waiting and 2 * free >= self.width and has_plain_cache(self.net.model)):
+        if self.flight is None or (waiting and self.joins and 2 * free >= self.width):
             ended, flight = self._landed(self._launch(free))
             self.flight = joined(self.flight, flight) if self.flight and flight else self.flight or flight
         else:
@@ -78,7 +86,10 @@ class Decoding:
         return ended
 
     def _launch(self, free: int) -> Flight:
-        rows = [Going(index) for index in range(self.begun, min(self.begun + free, len(self.prompts)))]
+        longest = len(self.prompts[self.begun]) - self.start.length
+        most = max(1, PASS_TOKENS[self.net.model.device.type != "cpu"] // longest)
+        end = min(self.begun + min(free, most), len(self.prompts))
+        rows = [Going(index) for index in range(self.begun, end)]
         self.begun += len(rows)
         rest = [self.prompts[row.index][self.start.length :] for row in rows]
         ids_BT, mask_BT = (tensor.to(self.net.model.device) for tensor in pad_left(rest, self.pad))

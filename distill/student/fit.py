@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from distill.errors import UsageError
 from distill.student.encode import Row
+from distill.student.faster import faster
 from distill.student.guard import Passes
 from distill.student.loop import Learner, train_loop
 from distill.student.recipe import Recipe
@@ -30,7 +31,13 @@ def train(
 
 
 def run(session: Session) -> None:
-    """The steps that are left, by the engine that was asked for. Raises as `train`."""
+    """The steps that are left, by the engine that was asked for, in the fastest way. Raises as `train`."""
+    with faster(session.learner):
+        by_engine(session)
+
+
+def by_engine(session: Session) -> None:
+    """The same, in the way that the model is set to."""
     config = session.recipe.config
     if config.engine == "trainer":
         from distill.student import trainer

@@ -80,7 +80,7 @@ def head(states_NH: "Tensor", given_N: "Tensor", labels: int) -> "tuple[Tensor, 
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item()
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weight_KH.detach(), bias_K.detach()
 
 

@@ -4,16 +4,15 @@ Both shortcuts are tried on the model at hand when it is opened, and given up wh
 Shapes in tensor names: B rows, T tokens, S tokens after the shared prefix, N targets, D width, V vocabulary.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from distill.student.batches import shared_prefix
 from distill.student.encode import IGNORED
 from distill.student.packing import Layout
+from distill.student.shared import Line
 from distill.student.varlen import varlen
 
 PROBE = 12  # tokens of the trial run
@@ -114,30 +113,35 @@ def hidden(net: Net, ids_BT: Tensor, prefix: int = 0) -> Tensor:
     return hidden_BSD
 
 
-def target_logits(net: Net, ids_BT: Tensor, labels_BT: Tensor, prefix: int = 0) -> tuple[Tensor, Tensor]:
+def target_logits(net: Net, ids_BT: Tensor, labels_BT: Tensor) -> tuple[Tensor, Tensor]:
     """logits_NV (float32) and labels_N of the trained positions only; the head runs nowhere else."""
-    next_BT = labels_BT[:, 1 + prefix :]
+    next_BT = labels_BT[:, 1:]
     trained_BT = next_BT != IGNORED
     if net.head is None:
-        logits_BTV = net.model(input_ids=ids_BT, use_cache=False).logits[:, prefix:-1]
+        logits_BTV = net.model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
         return logits_BTV[trained_BT].float(), next_BT[trained_BT]
-    hidden_BTD = hidden(net, ids_BT, prefix)[:, :-1]
+    hidden_BTD = hidden(net, ids_BT)[:, :-1]
     return net.head(hidden_BTD[trained_BT]).float(), next_BT[trained_BT]
 
 
 def line_logits(net: Net, layout: Layout) -> Tensor:
     """logits_NV (float32) of the layout's targets, in its order; no row of a line sees another."""
-    state = {
-        "input_ids": layout.ids_LT,
-        "position_ids": layout.positions_LT,
-        "use_cache": False,
-        **varlen(layout, net.model),
-    }
+    return logits_at(net, layout.ids_LT, layout.positions_LT, layout.at_N, **varlen(layout, net.model))
+
+
+def shared_logits(net: Net, line: Line) -> Tensor:
+    """logits_NV (float32) of the targets of rows behind their shared start, row after row."""
+    return logits_at(net, line.ids_1T, line.positions_1T, line.at_N, line=line)
+
+
+def logits_at(net: Net, ids_LT: Tensor, positions_LT: Tensor, at_N: Tensor, **told: Any) -> Tensor:
+    """logits_NV (float32) at `at_N`, flat in L x T. `told`: what the attention has to know."""
+    state = {"input_ids": ids_LT, "position_ids": positions_LT, "use_cache": False, **told}
     if net.head is None:
         whole_MV: Tensor = net.model(**state).logits.flatten(0, 1)
-        return whole_MV[layout.at_N].float()
+        return whole_MV[at_N].float()
     hidden_MD = net.decoder(**state).last_hidden_state.flatten(0, 1)
-    logits_NV: Tensor = net.head(hidden_MD[layout.at_N]).float()
+    logits_NV: Tensor = net.head(hidden_MD[at_N]).float()
     return logits_NV
 
 
@@ -150,8 +154,3 @@ def last_logits(net: Net, ids_BT: Tensor, **state: Any) -> Tensor:
     hidden_BTD = net.decoder(input_ids=ids_BT, use_cache=True, **state).last_hidden_state
     logits_BV: Tensor = net.head(hidden_BTD[:, -1])
     return logits_BV
-
-
-def shareable(ids: Sequence[Sequence[int]], first_targets: Sequence[int]) -> int:
-    """How many leading tokens rows share that lie before every position a target is predicted from."""
-    return min(shared_prefix(ids), min(first_targets) - 1)

@@ -1,6 +1,6 @@
-"""What keeps a run from dying: memory asked before and measured after loading, passes halved, signals heard.
+"""What keeps a run from dying: memory measured after loading, passes halved, signals heard.
 
-Refuses to start what cannot fit, and to lose a run to Ctrl-C: a signal is noted, and the step is finished.
+Refuses to lose a run to Ctrl-C: a signal is noted, and the step is finished.
 """
 
 import os
@@ -9,9 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -20,75 +18,10 @@ from distill.student.batches import by_tokens
 from distill.student.device import Device
 from distill.student.encode import Row
 from distill.student.loop import Learner, Measured, step_loss, valid_loop
-from distill.student.lora import LoraShape
-
-if TYPE_CHECKING:
-    from distill.weights import Weights
 
 PASS_TOKENS = 16384  # padded tokens a pass holds at most: more is no faster
 SHARE = 0.5  # of the free memory for what a pass keeps; the other half is for the backward pass's own
-ADAM_BYTES = 16  # a trained value in float32, its gradient and AdamW's two moments
 CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
-
-
-@dataclass(frozen=True)
-class Need:
-    """Bytes a run takes before its first row: the frozen weights, and what is trained with its optimiser."""
-
-    weights: int
-    trained: int
-
-    def line(self, free: int) -> str:
-        """The sentence that is shown."""
-        parts = f"weights {size(self.weights)}, what is trained with its optimiser {size(self.trained)}"
-        return f"memory: about {size(self.weights + self.trained)} ({parts}); {size(free)} are free"
-
-
-def estimate(weights: "Weights", device: Device, shape: LoraShape) -> Need | None:
-    """What training will take, from the model's config alone; None where no config can be read.
-
-    Parameters are counted on a model without memory. Activations are not in it: they are measured.
-    """
-    model = hollow(weights)
-    if model is None:
-        return None
-    count = sum(parameter.numel() for parameter in model.parameters())
-    if shape.method == "full":
-        return Need(0, count * ADAM_BYTES)
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    head = model.get_output_embeddings()
-    sides = sum(module.in_features + module.out_features for module in linear if module is not head)
-    per_weight = {"qlora": 0.6}.get(shape.method, 2.0 if device.dtype == "bfloat16" else 4.0)
-    return Need(int(count * per_weight), sides * shape.rank * ADAM_BYTES)
-
-
-def hollow(weights: "Weights") -> Any:
-    """The model on torch's meta device: shapes and no values. None where its config cannot be read."""
-    import transformers
-
-    source = {"gguf_file": weights.gguf_file} if weights.gguf_file else {}
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            weights.folder_or_id, trust_remote_code=False, **source
-        )
-        with torch.device("meta"):
-            return transformers.AutoModelForCausalLM.from_config(config)
-    except (OSError, ValueError, KeyError, ImportError, AttributeError):
-        return None  # loading comes next, and says better what is wrong
-
-
-def check_memory(weights: "Weights", device: Device, shape: LoraShape, say: Callable[[str], None]) -> None:
-    """Say what the run will take; raise DeviceError where it is more than there is."""
-    free, need = free_bytes(device), estimate(weights, device, shape)
-    if need is None:
-        return
-    if need.weights + need.trained > free:
-        raise DeviceError(
-            f"not enough memory to train this student: {need.line(free)}",
-            where="--student",
-            hint="choose a smaller one" + (", or --method lora" if shape.method == "full" else ""),
-        )
-    say(need.line(free))
 
 
 def free_bytes(device: Device) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from distill.student import shared
 from distill.student.batches import pad_right
 from distill.student.encode import Row
-from distill.student.forward import Net, line_logits, shareable, target_logits
+from distill.student.forward import Net, line_logits, shared_logits, target_logits
 from distill.student.packing import lay, like_lengths, separated
 
 
@@ -34,16 +35,17 @@ def loss_and_right(net: Net, rows: Sequence[Row], pad: int) -> tuple[float, int]
 def predicted(net: Net, rows: Sequence[Row], pad: int) -> tuple[Tensor, Tensor]:
     """logits_NV and labels_N of all targets, row after row.
 
-    The shared start is run once on a CPU only: on a GPU a second, short pass costs more than it saves.
+    The shared start is run once where `shared.attention` is on: on a CPU, while training.
     """
     if net.packs:
         layout = lay(rows, pad, net.packs, net.model.device)
         return line_logits(net, layout), layout.labels_N
     if is_joined(rows):
         return predicted_apart(net, [part for row in rows for part in separated(row)], pad)
-    ids_BT, labels_BT = (tensor.to(net.model.device) for tensor in pad_right(rows, pad))
-    prefix = prefix_of(rows) if net.shares_prefix and ids_BT.device.type == "cpu" else 0
-    return target_logits(net, ids_BT, labels_BT, prefix)
+    if shared.is_on(net.model):
+        line = shared.line_of(rows)
+        return shared_logits(net, line), line.labels_N
+    return target_logits(net, *(tensor.to(net.model.device) for tensor in pad_right(rows, pad)))
 
 
 def predicted_apart(net: Net, parts: Sequence[Row], pad: int) -> tuple[Tensor, Tensor]:
@@ -65,13 +67,10 @@ def is_joined(rows: Sequence[Row]) -> bool:
 
 def tokens_run(net: Net, rows: Sequence[Row]) -> int:
     """How many real tokens `loss_sum` sends through the decoder: a start that rows share counts once."""
-    alone = net.shares_prefix and net.model.device.type == "cpu" and not net.packs and not is_joined(rows)
-    shared = prefix_of(rows) if alone else 0
-    return sum(len(row.ids) for row in rows) - shared * (len(rows) - 1)
-
-
-def prefix_of(rows: Sequence[Row]) -> int:
-    """Tokens all of `rows` start with, none trained from; 0 for one row, where sharing saves nothing."""
-    if len(rows) < 2:
-        return 0
-    return max(0, shareable([row.ids for row in rows], [row.spans[0][0] for row in rows]))
+    if net.packs or not shared.is_on(net.model):
+        return sum(len(row.ids) for row in rows)
+    if is_joined(rows):
+        parts = [part for row in rows for part in separated(row)]
+        return sum(tokens_run(net, [parts[index] for index in group]) for group in like_lengths(parts))
+    start = shared.start_of(rows)
+    return start + sum(shared.needed(row) - start for row in rows)

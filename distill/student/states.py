@@ -40,7 +40,8 @@ def states(
         return torch.nn.functional.normalize(found, dim=1)
     found = _causal_states(weights, device, conversations, progress)
     spread_H = found.std(0) + 1e-6
-    return (found - found.mean(0)) / spread_H / found.shape[1] ** 0.5
+    alike_NH: Tensor = (found - found.mean(0)) / spread_H / found.shape[1] ** 0.5
+    return alike_NH
 
 
 def _encoder_states(

@@ -54,7 +54,9 @@ async def expiry_of(model: str, base_url: str, api_key: str) -> Expiry | None:
             if answer.status != 200:
                 return None
             body = await answer.content.read(LARGEST_BYTES)
-            while len(body) < LARGEST_BYTES and (more := await answer.content.read(LARGEST_BYTES - len(body))):
+            while len(body) < LARGEST_BYTES and (
+                more := await answer.content.read(LARGEST_BYTES - len(body))
+            ):
                 body += more
     except (aiohttp.ClientError, OSError, TimeoutError, ValueError):
         return None

@@ -17,6 +17,7 @@ from distill.teacher.batch import BatchTeacher
 from distill.teacher.batch_api import BatchApi
 from distill.teacher.batch_log import BatchLog
 from distill.teacher.budget import Budget, Budgeted
+from distill.teacher.expiry import Expiry, expiry_of
 from distill.teacher.ledger import Ledger
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.openai_client import OpenAITeacher
@@ -91,6 +92,14 @@ def owes(batches: Path, identity: str) -> bool:
     log = BatchLog(batches, identity)
     log.close()
     return bool(log.open)
+
+
+async def expiry(config: TeacherConfig) -> Expiry | None:
+    """The day the teacher's endpoint says it goes; None where it says none, or cannot be asked."""
+    if config.teacher == LOCAL:
+        return None
+    base_url, key = _connection(config, os.environ)
+    return await expiry_of(config.teacher, base_url, key)
 
 
 def prices_of(config: TeacherConfig) -> Prices:

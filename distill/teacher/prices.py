@@ -140,7 +140,7 @@ def price_of(model: str, base_url: str, config: TeacherConfig) -> Prices:
 
 
 def logged_price(model: str, config: TeacherConfig) -> Prices:
-    """What calls to `model` in a log of unknown endpoint cost: by flag for the teacher's own name, else by table.
+    """What calls to `model` in a log cost: by flag for the teacher's own name, else by table, any host.
 
     Raises as `price_of`.
     """

@@ -7,7 +7,6 @@ import heapq
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -70,7 +69,7 @@ class Cluster(msgspec.Struct):
 class Traffic(msgspec.Struct):
     """A log sorted: its templates, the most requests first; lines read, noise among them, lines skipped.
 
-    `first_s` and `last_s` are the stamps of the first and the last request, None where fewer than all have one.
+    `first_s` and `last_s` are the first and the last request's stamps, None where fewer than all have one.
     """
 
     clusters: list[Cluster]
@@ -86,14 +85,19 @@ def sort_log(path: Path, rows: Path, usd_of: UsdOf, progress: Progress) -> Traff
 
     Raises UsageError where there is no such file, DataError where no line of it can be read.
     """
-    progress.begin(f"reading {path.name}", None)
-    texts, skipped = _sample(path, progress)
-    templates = learn(texts)
+    templates, texts, skipped = learned(path, progress)
     frames = _frames(templates, texts)
     progress.begin(f"sorting {path.name} by template", None)
     sorting = _Sorting(templates, frames, usd_of)
     jsonl.replace(rows, sorting.rows(path, progress))
     return sorting.traffic(skipped)
+
+
+def learned(path: Path, progress: Progress) -> tuple[Templates, list[str], list[tuple[int, str]]]:
+    """(The templates of the log, the documents they were learned from, the lines skipped); raises as that."""
+    progress.begin(f"reading {path.name}", None)
+    texts, skipped = _sample(path, progress)
+    return learn(texts), texts, skipped
 
 
 def _sample(path: Path, progress: Progress) -> tuple[list[str], list[tuple[int, str]]]:

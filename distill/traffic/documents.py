@@ -44,7 +44,7 @@ def tokens(text: str) -> list[str]:
 
 
 def weight(token: str) -> float:
-    """How much of a template a token makes: a character of an unspaced script half a word, a sign a quarter."""
+    """How much of a word a token is: a character of an unspaced script half of one, a sign a quarter."""
     if UNSPACED_TOKEN.match(token):
         return 0.5
     return 1.0 if token.isalnum() or token in MARKS.values() else 0.25

@@ -3,6 +3,7 @@
 Refuses to lose text: a prompt that its template does not fit is one input, whole.
 """
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,12 +20,12 @@ EXEMPLARS = 5
 FITS = 0.8
 """Share of a template's prompts that a frame has to fit."""
 TALKS = 0.2
-"""Share of a template's prompts in which the user speaks more than once, from which they are conversations."""
+"""Share of a template's prompts in which the user speaks again, from which they are conversations."""
 ROLES: dict[str, Role] = {mark: role for role, mark in MARKS.items()}
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """The constant `pieces` of a template's documents, in order; `prompt` is the same as turns, with HOLE.
+    """The constant `pieces` of a template's documents, in order; `prompt`: the same as turns, with HOLE.
 
     `chat`: the prompts are conversations, and only what stands before the user's first turn is constant.
     """
@@ -72,7 +73,9 @@ def frame_of(texts: Sequence[str], core: Collection[int], ids: Mapping[str, int]
     # The shortest prompts have the least of their own in them.
     exemplars = sorted(set(texts), key=lambda text: (len(text), text))[:EXEMPLARS]
     tried = [(pieces, text) for text in exemplars if (pieces := _pieces(text, known, ids))]
-    scored = [(sum(_slots(pieces, other) is not None for other in texts), pieces, text) for pieces, text in tried]
+    scored = [
+        (sum(_slots(pieces, other) is not None for other in texts), pieces, text) for pieces, text in tried
+    ]
     fits, pieces, text = max(scored, key=lambda each: each[0], default=(0, (), exemplars[0]))
     if fits < FITS * len(texts):
         return Frame(prompt=(Message("user", HOLE),), chat=_talk(texts, ()))
@@ -122,7 +125,7 @@ def _between_marks(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _regions(text: str, slots: Sequence[tuple[int, int]] | None) -> list[tuple[int, int]]:
-    """One stretch of each turn, from its first slot to its last; lines that slots share begin with their label."""
+    """One stretch of each turn, first slot to last; where it has several, from the start of their line."""
     regions: list[tuple[int, int, int]] = []
     for start, end in slots or ():
         turn = max(text.rfind(mark, 0, start + 1) for mark in MARKS.values())
@@ -137,9 +140,15 @@ def _regions(text: str, slots: Sequence[tuple[int, int]] | None) -> list[tuple[i
 
 def _talk(texts: Sequence[str], pieces: Sequence[str]) -> bool:
     """Whether the user speaks more than once in what is variable of these documents."""
-    constant = sum(piece.count(MARKS["assistant"]) for piece in pieces)
-    talks = sum(text.count(MARKS["assistant"]) > constant for text in texts)
-    return talks >= TALKS * len(texts)
+
+    def varying(text: str) -> int:
+        slots = _slots(pieces, text)
+        if slots is None:
+            return text.count(MARKS["user"])
+        turns = {max((text.rfind(mark, 0, start + 1), mark) for mark in ROLES) for start, _ in slots}
+        return sum(mark == MARKS["user"] for _, mark in turns)
+
+    return sum(varying(text) > 1 for text in texts) >= TALKS * len(texts)
 
 
 def _prompt(text: str, pieces: Sequence[str], *, keep_user: bool) -> tuple[Message, ...]:
@@ -154,6 +163,6 @@ def _prompt(text: str, pieces: Sequence[str], *, keep_user: bool) -> tuple[Messa
     marks = list(MARK.finditer(text))
     turns = [
         Message(ROLES[mark.group()], text[mark.end() : after.start()].strip())
-        for mark, after in zip(marks, marks[1:], strict=False)
+        for mark, after in itertools.pairwise(marks)
     ]
     return tuple(turn for turn in turns if turn.content and (keep_user or turn.role == "system"))

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from distill.parse import find_json, slug
 from distill.score.text import normalised
 from distill.traffic.clusters import Cluster, Row
-from distill.traffic.frames import HOLE
-from distill.types import AnswerField, Label, Message, Task
+from distill.types import AnswerField, Label, Task
 
 MOST_LABELS, FEWEST_EACH, LONGEST_LABEL = 20, 3, 60
 CLOSED = 0.95
@@ -29,27 +28,19 @@ TYPES: dict[type, FieldType] = {str: "string", bool: "boolean", int: "integer", 
 
 
 def task_of(cluster: Cluster, name: str) -> Task:
-    """The task behind a template: labels where its answers are a small closed set, else JSON, chat or text."""
+    """The task behind a template: labels where its answers are a small closed set; JSON, chat or text."""
     rows = cluster.rows
     instruction = cluster.frame.words[:LONGEST_INSTRUCTION] or "Answer the user."
     if cluster.frame.chat:
         turns = [sum(message.role == "user" for message in row.messages) for row in rows]
-        return Task(name, "chat", instruction, "message", turns=min(20, max(1, sorted(turns)[len(turns) // 2])))
+        return Task(
+            name, "chat", instruction, "message", turns=min(20, max(1, sorted(turns)[len(turns) // 2]))
+        )
     if labels := closed_set(rows):
         return Task(name, "label", instruction, labels=labels)
     if fields := json_fields([row.response for row in rows]):
         return Task(name, "json", instruction, fields=fields)
     return Task(name, "text", instruction)
-
-
-def template_text(prompt: Sequence[Message]) -> str:
-    """A template's turns in the form of the files in prompts/: its own dollar signs doubled, `$input` open."""
-    parts = [f"### {message.role}\n{_escaped(message.content)}\n" for message in prompt]
-    return "\n".join(parts)
-
-
-def _escaped(text: str) -> str:
-    return HOLE.join(part.replace("$", "$$") for part in text.split(HOLE))
 
 
 def fallback_names(clusters: Sequence[Cluster]) -> list[str]:
@@ -74,7 +65,11 @@ def closed_set(rows: Sequence[Row]) -> tuple[Label, ...]:
         counts[normalised(text)] += count
     often = {key for key, count in counts.items() if count >= FEWEST_EACH and 0 < len(key) <= LONGEST_LABEL}
     covered = sum(counts[key] for key in often)
-    if not 2 <= len(often) <= MOST_LABELS or covered < CLOSED * len(rows) or any("\n" in key for key in often):
+    if (
+        not 2 <= len(often) <= MOST_LABELS
+        or covered < CLOSED * len(rows)
+        or any("\n" in key for key in often)
+    ):
         return ()
     return tuple(
         Label(key, examples=tuple(dict.fromkeys(
@@ -84,7 +79,7 @@ def closed_set(rows: Sequence[Row]) -> tuple[Label, ...]:
 
 
 def json_fields(responses: Sequence[str]) -> tuple[AnswerField, ...]:
-    """The keys that about all answers have, typed; () where they are no flat JSON objects of the same keys."""
+    """The keys that about all answers have, typed; () where they are no flat JSON objects of one form."""
     found = [value for text in responses if isinstance(value := find_json(text), dict)]
     if len(found) < STABLE * len(responses) or not found:
         return ()

@@ -17,7 +17,7 @@ from distill.traffic.documents import WIDTH, shingles, tokens, weight
 LEAST = 8
 """Prompts that make a template at least."""
 SHARE, INNER_SHARE = 0.004, 0.02
-"""The same as a share of all prompts, and of those with the same beginning: a rarer part of them is a value."""
+"""The same as a share of all prompts, and of those inside a template: a rarer part of them is a value."""
 WHOLE = 0.95
 """Share of a template's prompts that hold what is constant in it."""
 ALIKE = 0.9
@@ -37,7 +37,7 @@ Parts = dict[int, list[int]]
 
 
 class Node(msgspec.Struct, frozen=True):
-    """One template: its constant shingles besides its parent's, its own parts, its number (-1: it has none)."""
+    """One template: its constant shingles besides its parent's, its parts, its number (-1: it has none)."""
 
     core: frozenset[int]
     children: tuple["Node", ...]
@@ -84,7 +84,9 @@ def learn(texts: Sequence[str]) -> Templates:
     return _narrowed(ids, learning, roots, cores)
 
 
-def _narrowed(ids: Mapping[str, int], learning: "_Learning", roots: tuple[Node, ...], cores: Any) -> Templates:
+def _narrowed(
+    ids: Mapping[str, int], learning: "_Learning", roots: tuple[Node, ...], cores: Any
+) -> Templates:
     """The result without the words that stand in no template."""
     import numpy
 
@@ -132,7 +134,9 @@ class _Learning:
         """(The templates among the prompts `inside`, whether the prompts of none of them are one more)."""
         members = inside.bit_count()
         least = max(LEAST, math.ceil((SHARE if root else INNER_SHARE) * members))
-        here = _within(parts, inside, least, members)
+        # What all prompts of a log share is a template; what all of a template's share is the template.
+        most = members if root else math.ceil(WHOLE * members) - 1
+        here = _within(parts, inside, least, most)
         chosen, left = self._chosen(here, inside, above, least)
         rivals = len(chosen) > 1 and members - left.bit_count() >= COVERED * members
         if not root and not rivals:
@@ -152,7 +156,9 @@ class _Learning:
             self.cores.append(above | own)
         return Node(own, children, len(self.cores) - 1 if keeps else -1)
 
-    def _chosen(self, here: Parts, inside: int, above: frozenset[int], least: int) -> tuple[list[tuple[int, float]], int]:
+    def _chosen(
+        self, here: Parts, inside: int, above: frozenset[int], least: int
+    ) -> tuple[list[tuple[int, float]], int]:
         """([(prompts, words of their part)] of the templates, best first; the prompts that are left)."""
         sizes = sorted((bits.bit_count(), bits) for bits in here)
         ranked = sorted(here, key=lambda bits: (-(len(here[bits]) ** 2) * bits.bit_count(), bits))
@@ -168,7 +174,9 @@ class _Learning:
             left &= ~bits
         return [(bits, size) for bits, size in chosen if bits], left
 
-    def _widest(self, here: Parts, sizes: Any, bits: int, size: float, above: frozenset[int]) -> tuple[int, float]:
+    def _widest(
+        self, here: Parts, sizes: Any, bits: int, size: float, above: frozenset[int]
+    ) -> tuple[int, float]:
         """The part that all these prompts hold and most others do too: what several templates begin with."""
         count = bits.bit_count()
         for more, other in reversed(sizes):
@@ -208,11 +216,11 @@ def _array(numbers: Iterable[int]) -> Any:
     return numpy.fromiter(numbers, dtype=numpy.uint64)
 
 
-def _within(parts: Parts, inside: int, least: int, members: int) -> Parts:
-    """The parts that some of the prompts `inside` hold and others do not, by those of them that do."""
+def _within(parts: Parts, inside: int, least: int, most: int) -> Parts:
+    """The parts that `least` to `most` of the prompts `inside` hold, by those of them that do."""
     found: Parts = {}
     for bits, held in parts.items():
-        if least <= (bits & inside).bit_count() < WHOLE * members:
+        if least <= (bits & inside).bit_count() <= most:
             found.setdefault(bits & inside, []).extend(held)
     return found
 
@@ -220,4 +228,6 @@ def _within(parts: Parts, inside: int, least: int, members: int) -> Parts:
 def _shared(parts: Parts, bits: int) -> list[int]:
     """The shingles that just about all of these prompts hold."""
     enough = WHOLE * bits.bit_count()
-    return [number for other, held in parts.items() if (other & bits).bit_count() >= enough for number in held]
+    return [
+        number for other, held in parts.items() if (other & bits).bit_count() >= enough for number in held
+    ]

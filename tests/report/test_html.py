@@ -12,7 +12,7 @@ from distill.report.frontier import frontier, thinned
 from distill.report.reproduce import flags, private
 from distill.report.svg import Axis, linear, logarithmic
 from distill.report.verdicts import lines
-from distill.score.judgement import MARK
+from distill.score.judgement import MARK, PARTIAL
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
@@ -148,6 +148,19 @@ def test_every_judged_number_is_marked_unless_the_judge_is_trustworthy(sound):
     found = report["judged"]
     each = [found, *found["by_length"], *found["dimensions"].values()]
     assert {one["mark"] for one in each} == ({""} if sound else {MARK})
+
+
+def test_a_partial_judge_is_marked_though_it_passes_its_trial():
+    report, _ = whole(real(), [str(n) for n in range(60)], banner=RELATED)
+    assert report["judged"]["trust"]["grade"] == "trustworthy"
+    found = report["judged"]
+    each = [found, *found["by_length"], *found["dimensions"].values()]
+    assert {one["mark"] for one in each} == {PARTIAL}
+    page = html.render(report)
+    assert 'class="trust bad"' in page
+    rows = page.split('<table class="judged">')[1].split("</table>")[0].split("<tr>")[2:]
+    assert all(PARTIAL in row for row in rows)
+    assert sum(PARTIAL in line for line, _ in lines(found)) == 6
 
 
 def test_a_doubtful_judge_is_marked_too():

@@ -71,7 +71,8 @@ def review():
     return {
         "n": 20, "win": 8, "tie": 7, "loss": 5, "skipped": 0, "against": "teacher", "split": "gold",
         "rows": 120, "alike": 10, "value": 0.575, "low": 0.4, "high": 0.74, "judge": "gpt-4o",
-        "judge_value": 0.66, "judge_low": 0.61, "judge_high": 0.7, "ppi": {"value": 0.59, "low": 0.47, "high": 0.7, "lambda": 0.4},
+        "judge_value": 0.66, "judge_low": 0.61, "judge_high": 0.7,
+        "ppi": {"value": 0.59, "low": 0.47, "high": 0.7, "lambda": 0.4},
         "agreement": {"share": 0.75, "low": 0.53, "high": 0.89, "kappa": 0.61, "kappa_low": 0.3,
                       "kappa_high": 0.92, "n": 20},
     }  # fmt: skip

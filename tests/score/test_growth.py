@@ -6,6 +6,7 @@ import pytest
 
 from distill.score.growth import Doubling, doubling, gain, nested, sentence
 
+pytestmark = pytest.mark.slow
 SIZES = (80, 160, 320, 640)
 
 

@@ -1,5 +1,6 @@
 """The truths of training, on a tiny real model: loss, gradients, parameters, checkpoint, curve."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -42,31 +43,30 @@ def cosine(left, right):
 
 def test_loss_equals_the_plain_full_logits_loss(chat, learner_of):
     from distill.student.batches import pad_right
-    from distill.student.loss import loss_sum, prefix_of
+    from distill.student.faster import faster
+    from distill.student.loss import loss_sum
 
     wrapped, learner = learner_of()
     rows = rows_of(chat, 8)
     ids_BT, labels_BT = pad_right(rows, chat.pad)
     plain = wrapped(input_ids=ids_BT, labels=labels_BT).loss.item()
     targets = sum(row.target_tokens for row in rows)
-    assert learner.net.shares_prefix
-    assert prefix_of(rows) > 20
-    for net in (learner.net, replace(learner.net, shares_prefix=False), replace(learner.net, head=None)):
-        assert loss_sum(net, rows, chat.pad).item() / targets == pytest.approx(plain, abs=1e-5)
+    for net in (learner.net, replace(learner.net, head=None)):
+        for way in (nullcontext(), faster(replace(learner, net=net))):
+            with way:
+                assert loss_sum(net, rows, chat.pad).item() / targets == pytest.approx(plain, abs=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_shared_start_padding_and_pieces_change_no_gradient(chat, learner_of, attention):
+def test_padding_changes_no_gradient(chat, learner_of, attention):
     wrapped, learner = learner_of()
     wrapped.set_attn_implementation(attention)
     shaken(learner)
     rows = rows_of(chat, 8)
-    alone = sum(gradients(learner, [row]) for row in rows)  # no padding, no sharing
-    plain = gradients(replace(learner, net=replace(learner.net, shares_prefix=False)), rows)
-    shared = gradients(learner, rows)
+    alone = sum(gradients(learner, [row]) for row in rows)
+    plain = gradients(learner, rows)
     assert cosine(alone, plain) > 0.9999
-    assert cosine(alone, shared) > 0.9999
-    assert (alone - shared).abs().mean() < 1e-4 * alone.abs().mean()
+    assert (alone - plain).abs().mean() < 1e-4 * alone.abs().mean()
 
 
 def unequal(chat):
@@ -362,21 +362,25 @@ def test_what_is_left_open_is_derived_with_its_reason(rows, width, changes, expe
 
 
 def test_work_is_counted_by_the_weights_tokens_go_through(chat, learner_of):
-    from distill.student.loss import prefix_of
+    from distill.student import shared
     from distill.student.speed import flops_of
 
     _, learner = learner_of()
     rows = rows_of(chat, 8)
     body = 2 * (64 * 64 * 2 + 64 * 32 * 2 + 3 * 64 * 128)  # two layers: q and o, k and v, gate up and down
     adapters = sum(parameter.numel() for parameter in learner.parameters)
-    tokens = sum(len(row.ids) for row in rows) - 7 * prefix_of(rows)
     targets = sum(row.target_tokens for row in rows)
-    assert prefix_of(rows) > 20
-    assert flops_of(learner.net)(rows) == (4 * body + 6 * adapters) * tokens + 4 * 64 * 259 * targets
+    tokens = sum(len(row.ids) for row in rows)
+    count, head = flops_of(learner.net), 4 * 64 * 259 * targets
+    assert count(rows) == (4 * body + 6 * adapters) * tokens + head
+    start = shared.start_of(rows)
+    assert start > 20
+    with shared.attention(learner.net.model):  # the last two tokens of each row: its last target, a newline
+        assert count(rows) == (4 * body + 6 * adapters) * (tokens - 7 * start - 8 * 2) + head
 
 
 def test_a_student_too_large_is_refused_before_it_is_loaded(tmp_path, float32, monkeypatch):
-    from distill.student import guard
+    from distill.student import need
     from distill.student.lora import LoraShape
     from distill.weights import student_weights
 
@@ -384,10 +388,10 @@ def test_a_student_too_large_is_refused_before_it_is_loaded(tmp_path, float32, m
     weights, said = student_weights(str(tmp_path)), []
     count = sum(parameter.numel() for parameter in tiny_model().parameters())
     sides = 2 * (2 * 128 + 2 * 96 + 3 * 192)
-    assert guard.estimate(weights, float32, LoraShape(4, 8)) == guard.Need(4 * count, sides * 4 * 16)
-    assert guard.estimate(weights, float32, LoraShape(4, 8, method="full")) == guard.Need(0, 16 * count)
-    guard.check_memory(weights, float32, LoraShape(4, 8), said.append)
+    assert need.estimate(weights, float32, LoraShape(4, 8)) == need.Need(4 * count, sides * 4 * 16)
+    assert need.estimate(weights, float32, LoraShape(4, 8, method="full")) == need.Need(0, 16 * count)
+    need.check_memory(weights, float32, LoraShape(4, 8), said.append)
     assert "are free" in said[0]
-    monkeypatch.setattr(guard, "free_bytes", lambda device: 4 * count)
+    monkeypatch.setattr(need, "free_bytes", lambda device: 4 * count)
     with pytest.raises(DeviceError, match="not enough memory"):
-        guard.check_memory(weights, float32, LoraShape(4, 8), said.append)
+        need.check_memory(weights, float32, LoraShape(4, 8), said.append)
