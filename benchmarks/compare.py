@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,13 @@ def answers(arm: str, student: Any, conversations: list) -> list[str]:
     return [found[place].text for place in range(len(conversations))]
 
 
-def work(arm: str, run: Path, dtype: str) -> None:
+def work(arm: str, run: Path, dtype: str, threads: int) -> None:
     """A worker: a line of inputs in, a line with its answers and what they took out."""
+    import torch
+
     from distill.ask import student_messages
 
+    torch.set_num_threads(threads)
     student, task = opened(run, dtype)
     answers(arm, student, [student_messages(task, text) for text in ("warm", "warmer still")])
     print(json.dumps({"device": student.device.line}), flush=True)
@@ -97,11 +101,12 @@ def work(arm: str, run: Path, dtype: str) -> None:
         print(json.dumps({"said": said, **took, "peak_mb": peak}), flush=True)
 
 
-def measure(run: Path, dtype: str, rows: list[str], block: int) -> dict:
-    """All arms over all rows, a block each in turn, the first one another each time."""
+def measure(run: Path, dtype: str, threads: int, rows: list[str], block: int) -> Iterator[dict]:
+    """All arms over all rows, a block each in turn, another first each time; yields what is known so far."""
     workers, device = {}, ""
     for arm in ARMS:
         command = [sys.executable, __file__, "--arm", arm, "--run", str(run), "--dtype", dtype]
+        command += ["--threads", str(threads)]
         workers[arm] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         device = json.loads(workers[arm].stdout.readline())["device"]
     found = {arm: [] for arm in ARMS}
@@ -112,10 +117,11 @@ def measure(run: Path, dtype: str, rows: list[str], block: int) -> dict:
             workers[arm].stdin.flush()
             found[arm].append(json.loads(workers[arm].stdout.readline()))
             print(f"{dtype} {start} {arm} {found[arm][-1]['wall_s']:.2f} s", file=sys.stderr, flush=True)
+        done = rows[: start + block]
+        yield {"device": device, "threads": threads, "rows": len(done), "arms": summed(found, done)}
     for worker in workers.values():
         worker.stdin.close()
         worker.wait()
-    return {"device": device, "rows": len(rows), "arms": summed(found, rows)}
 
 
 def summed(found: dict, rows: list[str]) -> dict:
@@ -189,30 +195,37 @@ def long_run(count: int) -> dict:
     return {"rows": count, "written": written, "seconds": took, "rss_mb_each_1000_rows": seen}
 
 
+def write(result: dict) -> None:
+    """Keep what is measured."""
+    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "real-sentiment")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--dtype", default="bfloat16", help="what 'auto' is on a CPU with avx512_bf16")
+    parser.add_argument("--threads", type=int, default=1, help="torch's; two spin where others are at work")
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--block", type=int, default=100)
     parser.add_argument("--arm", choices=ARMS)
     parser.add_argument("what", nargs="*", default=["speed", "long"])
     asked = parser.parse_args()
     if asked.arm:
-        return work(asked.arm, asked.run, asked.dtype)
+        return work(asked.arm, asked.run, asked.dtype, asked.threads)
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-    if "speed" in asked.what:
-        lines = (asked.data / "sst2" / "train.jsonl").read_text().splitlines()[: asked.rows]
-        rows = [json.loads(line)["input"] for line in lines]
-        result["speed"] = measure(asked.run, asked.dtype, rows, asked.block)
-    if "long" in asked.what:
-        result["long"] = long_run(10_000)
-    result["command"] = "python benchmarks/compare.py " + " ".join(asked.what)
+    result["command"] = "python benchmarks/compare.py"
     result["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, no GPU"
     result["date"] = time.strftime("%Y-%m-%d")
     result["packages"] = {name: version(name) for name in PACKAGES}
-    RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    if "speed" in asked.what:
+        lines = (asked.data / "sst2" / "train.jsonl").read_text().splitlines()[: asked.rows]
+        rows = [json.loads(line)["input"] for line in lines]
+        for result["speed"] in measure(asked.run, asked.dtype, asked.threads, rows, asked.block):
+            write(result)
+    if "long" in asked.what:
+        result["long"] = long_run(10_000)
+        write(result)
     return None
 
 

@@ -9,7 +9,7 @@ With the embedded teacher and a task described in a sentence, for each task:
     gold rows the scout never saw: does the interval hold the truth, is the order of prompts the same;
 (b) `scout` with gold *train* rows, 400 calls: does its prompt beat zero-shot on the same held-out gold rows;
 (c) the verdict: sums that so small a teacher cannot do must come out poor.
-Answers are kept in `runs/explore-*`; each task's results go to `benchmarks/results/explore.json`. `--split
+Answers are kept in `runs/explore/`; each task's results go to `benchmarks/results/explore.json`. `--split
 train` is for trying things out: its results go to standard output alone.
 """
 
@@ -41,7 +41,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "explore.json"
 PROMPTS = ("zero-shot", "role", "few-shot-2", "few-shot-2-turned", "bare-2-turned", "cued-2")
 """Measured beside the scout's finalists, in this order, until there are MOST_PROMPTS."""
-MOST_PROMPTS, GOLD_ROWS, LONGEST = 7, 160, 400
+MOST_PROMPTS, GOLD_ROWS, LONGEST = 6, 160, 400
 SENTENCES = {
     "sst2": (
         "Decide whether a sentence from a film review is positive or negative.",
@@ -59,10 +59,14 @@ EVERY = {"banking77-10": 0, "banking77-dev": 4}
 """Ten of banking77's labels: every eighth in alphabetical order, from this one on."""
 
 
+def records(path: Path) -> list[dict]:
+    """The lines of a file; none where it is not there (gsm8k has no train rows)."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def rows_of(name: str, data: Path, split: str) -> list[Example]:
     """The gold rows of one split, in the file's order, in the task's labels."""
-    path = data / name.partition("-")[0] / f"{split}.jsonl"
-    rows = [msgspec.json.decode(line) for line in path.open("rb")] if path.exists() else []
+    rows = records(data / name.partition("-")[0] / f"{split}.jsonl")
     names = set(labels_of(name, data))
     found = {
         row["input"]: Example(row["input"], row["output"]) for row in rows if len(row["input"]) <= LONGEST
@@ -74,8 +78,8 @@ def labels_of(name: str, data: Path) -> list[str]:
     """The label names, of the train rows; none for sums."""
     if name == "gsm8k":
         return []
-    lines = (data / name.partition("-")[0] / "train.jsonl").open("rb")
-    found = sorted({msgspec.json.decode(line)["output"] for line in lines})
+    rows = records(data / name.partition("-")[0] / "train.jsonl")
+    found = sorted({row["output"] for row in rows})
     return found[EVERY[name] :: 8][:10] if name in EVERY else found
 
 
@@ -219,7 +223,7 @@ def overall(results: dict) -> dict:
 
 
 async def work(name: str, options: argparse.Namespace) -> dict:
-    run = Run.open(ROOT / "runs", f"explore-{name}-{options.split}", create=True)
+    run = Run.open(ROOT / "runs" / "explore", f"{name}-{options.split}", create=True)
     teacher = open_teacher(TeacherConfig(), run, "explore")
     asyncio.get_running_loop().call_later(options.seconds, teacher.stop)
     try:
@@ -238,8 +242,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--split", choices=("test", "train"), default="test")
-    parser.add_argument("--rows", type=int, default=150, help="gold rows a prompt is scored on")
-    parser.add_argument("--sums", type=int, default=40, help="the same for gsm8k")
+    parser.add_argument("--rows", type=int, default=120, help="gold rows a prompt is scored on")
+    parser.add_argument("--sums", type=int, default=30, help="the same for gsm8k")
     parser.add_argument("--calls", type=int, default=400)
     parser.add_argument("--probes", type=int, default=80)
     parser.add_argument(

@@ -1,11 +1,12 @@
 """Speed of `distill finetune` on a CPU beside TRL's SFTTrainer: tokens a second, memory, wall time.
 
-    .venv/bin/python benchmarks/finetune.py --data ../shared/data/sst2/train.jsonl             # 10 minutes
-    .venv/bin/python benchmarks/finetune.py --data ../shared/data/sst2/train.jsonl --part wall # 10 more
+    .venv/bin/python benchmarks/finetune.py --data ../shared/data/sst2/train.jsonl                # 8 minutes
+    .venv/bin/python benchmarks/finetune.py --data ../shared/data/sst2/train.jsonl --part minimal # 6 more
+    .venv/bin/python benchmarks/finetune.py --data ../shared/data/sst2/train.jsonl --part wall    # 6 more
 
 Same rows, ids, labels, LoRA matrices (r16, all linear layers), batch of 16 and tokens counted (those of the
 rows, padding not, a shared start in every row). Each arm is a process of its own, the arms take turns, and
-every arm must first give the others' loss on the same 16 rows, in float32 to 1e-4 and in bfloat16 to 2e-2.
+every arm must first give the others' loss on the same 16 rows, in float32 to 1e-4, in bfloat16 to 4e-2.
 Two settings: `instructed`, pairs as distill makes them (examples/sentiment's instruction before every input),
 and `minimal`, the input alone in the template's own turns. "Tuned" is the fastest of the ways in
 peers/trl_sft.py, all without checkpointing and grouped by length. TRL runs from ~/.cache/distill-bench/trl on
@@ -30,10 +31,10 @@ from measuring import CACHE, HERE, timed
 
 RESULTS = HERE / "results" / "finetune.json"
 OURS, DEFAULT = "distill", "TRL at its defaults"
-CANDIDATES = ("tuned", "tuned-eager", "tuned-weights", "tuned-padding-free")
+CANDIDATES = ("tuned", "tuned-eager", "tuned-weights")
 SETTINGS = {"instructed": "pairs as distill makes them", "minimal": "the input alone, no instruction"}
 TASK = HERE.parent / "examples" / "sentiment" / "task.toml"
-TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
+TOLERANCE = {"float32": 1e-4, "bfloat16": 4e-2}
 BATCH, LIMIT_S = 16, 580.0
 PAIRS, VALID = 1000, 50
 
@@ -137,42 +138,34 @@ def peaks() -> dict[str, float]:
     return {name: matmul_peak(Device("cpu", name, name)) for name in ("float32", "bfloat16")}
 
 
-def speed(data: Path, rounds: int, steps: int) -> dict:
-    """Both settings: losses equal, then arms in turn."""
-    found: dict = {}
+def speed(data: Path, setting: str, rounds: int, steps: int) -> dict:
+    """One setting: losses equal, the fastest TRL found, then the arms in turn."""
+    is_main = setting == "instructed"
     with tempfile.TemporaryDirectory(prefix="bench-rows-") as made:
-        for setting in SETTINGS:
-            rows = write_rows(Path(made), data, setting, steps * BATCH)
-            is_main = setting == "instructed"
-            exact = check_losses(
-                [run_arm(arm, rows, "--dtype", "float32") for arm in (OURS, "tuned")], "float32"
-            )
-            if is_main:
-                trials = {way: run_arm(way, rows, "--steps", "3") for way in CANDIDATES}
-                rates = {way: run["tokens"] / run["seconds"] for way, run in trials.items()}
-                tuned = max(rates, key=lambda way: rates[way])
-            runs, measured = [], []
-            for number in range(rounds):
-                measured.append(peaks())
-                arms = [OURS, tuned, *([DEFAULT] if is_main and not number else [])]
-                for arm in arms if number % 2 else arms[::-1]:
-                    runs.append({**run_arm(arm, rows, "--steps", str(steps)), "round": number})
-            rough = check_losses(runs, "bfloat16")
-            found[setting] = {
-                "rows": SETTINGS[setting],
-                "tuned": tuned,
-                "tuned_trials_tokens_per_s": {way: round(rate, 1) for way, rate in rates.items()},
-                "loss_float32": exact,
-                "loss_bfloat16": rough,
-                "peak_flops": {
-                    name: max(peak[name] for peak in measured) for name in ("float32", "bfloat16")
-                },
-                "summary": summary(runs, measured, tuned),
-                "runs": [{key: value for key, value in run.items() if key != "losses"} for run in runs],
-            }
-            if is_main:
-                found[setting]["profile"] = run_arm(OURS, rows, "--profile")["profile"]
-    return found
+        rows = write_rows(Path(made), data, setting, steps * BATCH)
+        exact = check_losses([run_arm(arm, rows, "--dtype", "float32") for arm in (OURS, "tuned")], "float32")
+        trials = {way: run_arm(way, rows, "--steps", "2") for way in CANDIDATES}
+        rates = {way: run["tokens"] / run["seconds"] for way, run in trials.items()}
+        tuned = max(rates, key=lambda way: rates[way])
+        runs, measured = [], []
+        for number in range(rounds):
+            measured.append(peaks())
+            arms = [OURS, tuned, *([DEFAULT] if is_main and not number else [])]
+            for arm in arms if number % 2 else arms[::-1]:
+                runs.append({**run_arm(arm, rows, "--steps", str(steps)), "round": number})
+        profile = run_arm(OURS, rows, "--profile")["profile"]
+    return {
+        "rows": SETTINGS[setting],
+        "steps": steps,
+        "tuned": tuned,
+        "tuned_trials_tokens_per_s": {way: round(rate, 1) for way, rate in rates.items()},
+        "loss_float32": exact,
+        "loss_bfloat16": check_losses(runs, "bfloat16"),
+        "peak_flops": {name: max(peak[name] for peak in measured) for name in ("float32", "bfloat16")},
+        "summary": summary(runs, measured, tuned),
+        "profile": profile,
+        "runs": [{key: value for key, value in run.items() if key != "losses"} for run in runs],
+    }
 
 
 def summary(runs: list[dict], measured: list[dict], tuned: str) -> dict:
@@ -248,12 +241,12 @@ def wall(data: Path) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="rows with input and output, as JSONL")
-    parser.add_argument("--part", choices=["speed", "wall"], default="speed")
+    parser.add_argument("--part", choices=[*SETTINGS, "wall"], default="instructed")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
-    found = json.loads(asked.out.read_text()) if asked.part == "wall" and asked.out.exists() else {}
+    found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     packages = ("torch", "transformers", "peft", "accelerate")
     found |= {
         "command": f"benchmarks/finetune.py --data .../{asked.data.parent.name}/{asked.data.name}",
@@ -262,11 +255,14 @@ def main() -> None:
         "student": "SmolLM2-135M-Instruct, LoRA r16 on all linear layers, batch 16",
         "versions": {name: version(name) for name in packages}
         | {"trl": (HERE / "peers" / "trl.txt").read_text().strip().partition("==")[2]},
-        **({"wall": wall(asked.data)} if asked.part == "wall" else {}),
-        **(speed(asked.data, asked.rounds, asked.steps) if asked.part == "speed" else {}),
     }
+    is_wall = asked.part == "wall"
+    found[asked.part] = (
+        wall(asked.data) if is_wall else speed(asked.data, asked.part, asked.rounds, asked.steps)
+    )
     asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: value for key, value in found.items() if key != "runs"}, indent=1)[:6000])
+    shown = {key: value for key, value in found[asked.part].items() if key != "runs"}
+    print(json.dumps(shown, indent=1))
 
 
 if __name__ == "__main__":

@@ -124,9 +124,43 @@ def speed() -> str:
     return "\n".join(rows)
 
 
+def sft() -> str:
+    """What fine-tuning on human labels comes to, in a sentence."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "sft-quality.json").read_text())
+    score, rows = found["accuracy"], found["rows"]
+    return (
+        f"SmolLM2-135M, LoRA, {rows['train']} human-labelled sst2 rows, two epochs, all else at its default:"
+        f" {score['value']:.1%} of {score['n']} test rows right"
+        f" ({100 * score['low']:.1f} to {100 * score['high']:.1f})."
+    )
+
+
+def answering() -> str:
+    """A row an arm: how fast a student answers, and how often as `generate` row by row does."""
+    path = ROOT / "benchmarks" / "results" / "compare.json"
+    found = json.loads(path.read_text()).get("speed") if path.exists() else None
+    if found is None:
+        return "(not measured yet)"
+    what = f"{found['rows']} sst2 rows, {found['threads']} thread"
+    rows = [f"| {what} | rows/s | times as fast | same answer | peak memory |", "|---|---|---|---|---|"]
+    names = {"row by row": "`generate`, row by row", "padded batches": "`generate`, padded batches of 32"}
+    for arm, one in found["arms"].items():
+        cells = [names.get(arm, "**distill compare**"), f"{one['rows_per_s']:.1f}"]
+        cells += [f"{one['times_row_by_row']:.1f}", f"{one['identical_share']:.1%}"]
+        rows.append(f"| {' | '.join([*cells, format(one['peak_mb'], '.0f') + ' MB'])} |")
+    return "\n".join(rows)
+
+
 def written(readme: str) -> str:
     """The README with its tables in place."""
-    for name, table in (("flags", flags()), ("results", results()), ("lift", lift()), ("speed", speed())):
+    for name, table in (
+        ("flags", flags()),
+        ("results", results()),
+        ("lift", lift()),
+        ("speed", speed()),
+        ("sft", sft()),
+        ("answering", answering()),
+    ):
         start, end = f"<!-- {name}: made by dev/readme.py -->", f"<!-- end of {name} -->"
         head, rest = readme.split(start)
         readme = f"{head}{start}\n\n{table}\n\n{end}{rest.split(end)[1]}"

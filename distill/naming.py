@@ -3,6 +3,7 @@
 Refuses to wait for a good name: where the teacher gives none, the template's own words are one.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from distill.traffic.tasks import fallback_names
 from distill.types import Progress, Request
 
 LONGEST_PROMPT, LONGEST_DESCRIPTION = 1500, 200
-ANSWERS_SHOWN, LONGEST_ANSWER = 5, 60
+ANSWERS_SHOWN, LONGEST_ANSWER, FEWEST_EACH = 5, 60, 3
 AHEAD = 32
 SCHEMA = {
     "type": "object",
@@ -59,12 +60,14 @@ async def _asked(teacher: Teacher, cluster: Cluster) -> Named:
 
 
 def name_request(cluster: Cluster) -> Request:
-    """Ask what a template does, its answers shown only where they are short."""
-    seen = dict.fromkeys(" ".join(row.response.split())[:LONGEST_ANSWER] for row in cluster.rows)
+    """Ask what a template does; of its answers, those that come again and are short are shown."""
+    answers = Counter(" ".join(row.response.split()) for row in cluster.rows)
+    seen = [text for text, count in answers.most_common(ANSWERS_SHOWN)
+            if count >= FEWEST_EACH and len(text) <= LONGEST_ANSWER]  # fmt: skip
     shown = prompts.render(
         "name-template",
         prompt=cluster.frame.words[:LONGEST_PROMPT] or "(no constant words)",
-        answers=" | ".join(list(seen)[:ANSWERS_SHOWN]),
+        answers=" | ".join(seen) or "free text",
     )
     return Request(
         messages=shown,

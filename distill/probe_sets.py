@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from distill.config import ExploreConfig
 from distill.planning import Cell, has_attributes, plan, propose_attributes
@@ -19,6 +19,8 @@ from distill.types import Example, Label, Progress, Task
 
 EXAMPLES_A_LABEL = 2
 TUNING_LEAST, TUNING_MOST, TUNING_A_LABEL = 20, 40, 2
+CLEAR = {"that is": ("plain and clear",)}
+"""What written examples are like: they teach; probes may be hard."""
 NEAR = 0.7
 """Jaccard similarity of character n-grams from which two written inputs are one."""
 MORE_WRITTEN = 1.5
@@ -70,7 +72,9 @@ async def written_rows(
     again and again, near the examples, and a prompt that shows those reads it with ease.
     """
     writer = await varied(task, teacher, config, progress)
-    writer = await with_examples(writer, teacher, config.seed, progress)
+    clear = writer if has_attributes(task) else replace(writer, attributes={**writer.attributes, **CLEAR})
+    labels = (await with_examples(clear, teacher, config.seed, progress)).labels
+    writer = replace(writer, labels=labels)
     count = tuning_count(task)
     progress.begin(f"writing probes for {task.name}", count)
     shown = [text for label in writer.labels for text in label.examples]
@@ -87,7 +91,7 @@ async def written_rows(
             asked += max(2, upto - len(kept))
         return kept[:upto]
 
-    return msgspec.structs.replace(task, labels=writer.labels), Rows(tuning, pool, deciding_probes)
+    return replace(task, labels=writer.labels), Rows(tuning, pool, deciding_probes)
 
 
 async def varied(task: Task, teacher: Teacher, config: ExploreConfig, progress: Progress) -> Task:
@@ -96,7 +100,7 @@ async def varied(task: Task, teacher: Teacher, config: ExploreConfig, progress: 
         return task
     progress.begin(f"planning inputs for {task.name}", None)
     found = await propose_attributes(task, teacher, config.probes, seed=config.seed, progress=progress)
-    return msgspec.structs.replace(task, attributes=found)
+    return replace(task, attributes=found)
 
 
 def fresh(probes: Sequence[Probe], shown: Sequence[str]) -> list[Probe]:
@@ -122,7 +126,7 @@ async def with_examples(task: Task, teacher: Teacher, seed: int, progress: Progr
     if not bare:
         return task
     progress.begin(f"writing examples for {task.name}", EXAMPLES_A_LABEL * len(bare))
-    narrowed = msgspec.structs.replace(task, labels=tuple(bare))
+    narrowed = replace(task, labels=tuple(bare))
     cells = [cell for cell, _ in zip(plan(narrowed, seed), range(EXAMPLES_A_LABEL * len(bare)), strict=False)]
 
     async def write(cell: Cell) -> tuple[str, str]:
@@ -135,8 +139,5 @@ async def with_examples(task: Task, teacher: Teacher, seed: int, progress: Progr
         label.name: tuple(dict.fromkeys(text for name, text in written if name == label.name and text))
         for label in bare
     }
-    labels = [
-        msgspec.structs.replace(label, examples=filled.get(label.name, label.examples))
-        for label in task.labels
-    ]
-    return msgspec.structs.replace(task, labels=tuple[Label, ...](labels))
+    labels = [replace(label, examples=filled.get(label.name, label.examples)) for label in task.labels]
+    return replace(task, labels=tuple[Label, ...](labels))

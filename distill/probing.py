@@ -91,23 +91,19 @@ async def try_prompts(
     that may win are tried on all. Probes are taken in their order, in which labels should take turns. Each
     trial is put into `heard` as it ends: what there is where the money ends.
     """
+
+    async def tried(on: Sequence[Probe], way: PromptChoice) -> Trial:
+        trial = await try_prompt(
+            task, teacher, way, on, max_tokens=max_tokens, progress=progress, shots=shots
+        )
+        if heard is not None:
+            heard.append(trial)
+        return trial
+
     left, out = [as_way(way) for way in ways or prompt_names(task)], list[Trial]()
     for upto, count in race(len(left), len(probes)):
         out = [trial for trial in out if trial.way not in left[:count]]
-        stage = list[Trial]()
-        for way in left[:count]:
-            trial = await try_prompt(
-                task,
-                teacher,
-                way,
-                probes[:upto],
-                max_tokens=max_tokens,
-                progress=progress,
-                shots=shots,
-            )
-            stage.append(trial)
-            if heard is not None:
-                heard.append(trial)
+        stage = await gather(partial(tried, probes[:upto]), left[:count])
         out = sorted(stage, key=lambda trial: -trial.right) + out
         left = [trial.way for trial in out]
     return out

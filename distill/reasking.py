@@ -62,7 +62,8 @@ async def revote(
     seeds = tuple(read_gold(asking.seeds, task)) if asking.seeds else ()
     task = await settle_prompt(run, task, asking, teacher, progress, seeds)
     answering = Answering(task, asking, teacher, seeds, Chain(()))
-    progress.say(f"up to {votes} votes a row, no two alike, by the prompts: {', '.join(voting_prompts(task)[:votes])}")
+    prompts = ", ".join(voting_prompts(task)[:votes])
+    progress.say(f"up to {votes} votes a row, no two alike, by the prompts: {prompts}")
     progress.begin("asking again", len(pairs))
 
     async def ask(pair: Pair) -> Vote:
@@ -76,7 +77,7 @@ async def revote(
 
 
 def samples(answering: Answering, candidate: Candidate, votes: int) -> list[int]:
-    """The first `votes` samples that differ: the same greedy request twice would be one voice counted twice."""
+    """The first `votes` samples that differ: a greedy request twice would be one voice counted twice."""
     asked: list[Request] = []
     picked: list[int] = []
     for sample in range(TRIES * votes):

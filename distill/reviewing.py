@@ -70,7 +70,9 @@ def audit(context: Context, n: int, seed: int, split: Split | None) -> Shown:
         review = Audit(run, task, split, checked_rules(run, task))
         changed = apply_corrections(run, task, review.rules)
         review.read()
-        dialogue = Dialogue(place.console, review, Keys(place.console, "audit", ANSWERS, no_input=context.no_input))
+        dialogue = Dialogue(
+            place.console, review, Keys(place.console, "audit", ANSWERS, no_input=context.no_input)
+        )
         changed += dialogue.judge(n, seed)
         estimate = {"split": split, **review.estimate()}
         write_receipt(run, task, estimate)

@@ -68,7 +68,9 @@ async def scout(
         )
         progress.begin(f"trying {task.name}", None)
         tried = await search(task, bench, rounds=config.improve, baseline=baseline)
-        finalists = pick_finalists(tried, baseline=bool(baseline))
+        # Where the calls did not allow a search, the prompt to beat is all that is measured.
+        alone = PromptChoice(YOURS, instruction=baseline) if baseline else PromptChoice(BASELINE)
+        finalists = pick_finalists(tried, baseline=bool(baseline)) or [alone]
         scouted = await _decided(scouted, rows, finalists, tried, counted, config, progress, heard)
     except BudgetReached as stopped:
         scouted = _unfinished(scouted, heard, stopped)

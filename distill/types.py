@@ -223,9 +223,7 @@ class Pair(msgspec.Struct, frozen=True, kw_only=True):
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """What one system answered to one held-out row. `answer` is None where `text` could not be parsed.
 
-    `input` is what the user says, `attributes` what rows are sliced by, `cluster` the same for rows that are
-    not independent (turns of one conversation), `spent_s` a student's time for the row in its batch,
-    `confidence` the probability it gave its answer (geometric mean over its tokens).
+    Rows of one `cluster` are not independent; `spent_s` is a student's time, `confidence` its mean token's.
     """
 
     row: str

@@ -1,4 +1,4 @@
-"""What training left, for the terminal. Pure: summary in, renderables out; it refuses to say a failed audit softly."""
+"""What training left, for the terminal, pure. It refuses to name a next step after a failed audit."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

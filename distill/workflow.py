@@ -67,7 +67,8 @@ def pick(context: Context, which: str, task_file: Path | None) -> Shown:
             write_task(place.run.task, task)
         requests = pick_requests(place.run, task)
         summary = {"task": task.name, "kind": task.kind, "file": str(place.run.task)}
-        return {**summary, "requests": str(requests) if requests else None}, views.picked(place.run, task, requests)
+        summary |= {"requests": str(requests)} if requests else {}
+        return summary, views.picked(place.run, task, requests)
 
 
 def explored_task(run: Run, which: str) -> Task:
@@ -198,10 +199,11 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
                 ),
                 counted=(*counted, "judge"),
             )
-        elif not place.run.html.exists():
-            from distill.report.html import write_html
+        else:
+            from distill.report.html import page_is_old, write_html
 
-            write_html(place.run, summary)
+            if page_is_old(place.run):
+                write_html(place.run, summary)
         return summary, views.compared(place.run, summary)
 
 

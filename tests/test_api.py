@@ -66,7 +66,9 @@ def test_a_classifier_in_three_lines(encoder, rows, tmp_path):
     sizes = student.load_jsonl(rows)
     assert sum(sizes.values()) == 51
     assert min(sizes.values()) >= 3
-    assert student.train()["student_kind"] == "classifier"
+    summary = student.train()
+    assert summary["student_kind"] == "classifier"
+    assert "one label" in summary["stops"]["skipped"]
     assert student.predict(["aaaaaa 1f2e", "bbbbbb 9", "cccccc 77"]) == ["good", "bad", "so so"]
     scores = student.evaluate()
     assert (scores["split"], scores["metric"], scores["tuned"]["n"]) == ("test", "accuracy", sizes["test"])

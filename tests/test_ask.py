@@ -1,19 +1,22 @@
 """What a teacher is asked and a student is shown."""
 
+import msgspec
 import pytest
 
 from distill import prompts
 from distill.ask import (
-    MENU,
     answer_request,
     default_prompt,
     examples_shown,
     prompt_names,
     response_format,
+    starters,
     student_messages,
+    turned,
     write_request,
 )
 from distill.errors import UsageError
+from distill.menu import MENU
 from distill.types import AnswerField, Example, Label, PromptChoice, Task
 
 TASK = Task(
@@ -116,3 +119,35 @@ def test_filled_text_is_never_expanded_again():
 def test_fingerprint_is_of_the_text():
     assert prompts.fingerprint("student") != prompts.fingerprint("answer")
     assert len(prompts.fingerprint("student")) == 12
+
+
+def test_a_prompts_own_instruction_and_examples_go_before_the_tasks():
+    shots = (Example("dull", "bad"), Example("great", "good"), Example("grim", "bad"), Example("fun", "good"))
+    own = PromptChoice("few-shot-2", instruction="Decide as a critic would.", shots=shots)
+    task = msgspec.structs.replace(TASK, prompt=own)
+    request = answer_request(task, "few-shot-2", "an input", max_tokens=9, shots=(Example("seed", "bad"),))
+    assert request.messages[0].content.startswith("Decide as a critic would.")
+    said = [message.content for message in request.messages[1:-1]]
+    assert said == ["dull", "bad", "great", "good", "grim", "bad", "fun", "good"]
+    other = answer_request(task, "few-shot-1", "an input", max_tokens=9)
+    assert other.messages[0].content.startswith("Decide.")
+    assert "dull" not in [message.content for message in other.messages]
+
+
+def test_chosen_examples_turn_within_their_answer_and_are_never_the_input():
+    shots = (Example("dull", "bad"), Example("great", "good"), Example("grim", "bad"), Example("fun", "good"))
+    assert [shot.input for shot in turned(shots, 1)] == ["grim", "fun", "dull", "great"]
+    assert [shot.output for shot in turned(shots, 1)] == ["bad", "good", "bad", "good"]
+    task = msgspec.structs.replace(TASK, prompt=PromptChoice("cued-2", shots=shots))
+    said = [message.content for message in answer_request(task, "cued-2", "grim", max_tokens=9).messages]
+    assert said.count("Review: grim\nSentiment:") == 1
+
+
+def test_a_search_starts_with_each_kind_once_in_each_order_of_labels():
+    names = starters(TASK)
+    assert {"zero-shot", "role", "described", "format-strict", "step-by-step", "decomposed"} <= set(names)
+    assert {"few-shot-2", "few-shot-2-turned"} <= set(names)
+    assert "few-shot-1" not in names
+    free = Task("t", "text", "Do.")
+    assert starters(free) == ("zero-shot", "role", "step-by-step", "decomposed")
+    assert not {"step-by-step", "decomposed"} & set(prompt_names(TASK))

@@ -5,9 +5,10 @@ import re
 
 import pytest
 
-from distill.cli import main
+from distill.cli import Context, main
 from distill.store import jsonl
 from distill.store.run import Run
+from distill.workflow import with_picked_logs
 from tests.conftest import play
 from tests.teacher.fault_server import FaultServer, chat
 from tests.traffic.test_clusters import labelled, line
@@ -95,6 +96,57 @@ def test_from_a_log_to_a_picked_task(place, capsys):
     assert "--from-logs" in out
     run = Run.open(place / "runs", None)
     assert len(list(jsonl.read(run.picked_requests, dict))) == 90
+
+
+def test_the_picked_requests_become_pairs(place, capsys):
+    with FaultServer(answer) as server:
+        explore = (
+            "explore",
+            "--from-logs",
+            "log.jsonl",
+            "--tasks",
+            1,
+            "--calls",
+            120,
+            "--probes",
+            20,
+            "--improve",
+            0,
+        )
+        assert distill(*explore, "--teacher", "big", "--base-url", server.url, "--no-student") == 0
+        assert distill("pick", "1") == 0
+        picked = re.search(r"--from-logs (\S+)", capsys.readouterr().out).group(1)
+        assert distill("generate", "--n", 20, "--from-logs", picked, "--language", "off") == 0
+    run = Run.open(place / "runs", None)
+    pairs = [record for _, record in jsonl.read(run.pairs, dict)]
+    assert len(pairs) == 20
+    asked = [pair["messages"][-1]["content"] for pair in pairs]
+    assert all(any(text in turn for text in [*sentences(90), SECRET]) for turn in asked)
+    # `distill run --from-logs` hands generate the requests of the task that it picked, never the whole log.
+    context = Context(None, place / "runs", as_json=False, quiet=True, debug=False)
+    assert with_picked_logs(context, {"from_logs": "log.jsonl"})["from_logs"] == run.picked_requests
+    assert with_picked_logs(context, {"n": 3}) == {"n": 3, "from_logs": None}
+    assert distill("pick", "--task", str(run.task)) == 0
+
+
+def test_calls_for_no_search_still_measure_the_users_own_prompt(place, capsys):
+    with FaultServer(answer) as server:
+        explore = (
+            "--json",
+            "explore",
+            "--from-logs",
+            "log.jsonl",
+            "--tasks",
+            1,
+            "--calls",
+            50,
+            "--probes",
+            40,
+        )
+        assert distill(*explore, "--teacher", "big", "--base-url", server.url, "--no-student") == 0
+    (row,) = json.loads(capsys.readouterr().out)["tasks"]
+    assert row["prompt"].startswith("yours")
+    assert row["n"] >= 20
 
 
 def files_shown(run):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from distill.parse import find_json, parse_answer, parse_input, parse_label, parse_proposals, slug
-from distill.types import AnswerField, Label, Task
+from distill.types import AnswerField, Label, PromptChoice, Task
 
 SENTIMENT = Task("s", "label", "Decide.", "review", labels=(Label("positive"), Label("negative")))
 ORDER = Task(
@@ -134,3 +134,25 @@ def test_proposals_in_other_scripts_and_with_described_fields_are_tasks():
 def test_absurd_numbers_are_no_answer():
     for number in ("9" * 400, "1e999", '"' + "9" * 400 + '"'):
         assert parse_answer(ORDER, f'{{"city": "Rome", "seats": {number}, "cls": "First"}}') is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("It is not negative at all.\n**Answer:** positive", "positive"),
+        ("There is praise, there is blame: negative wins.\nSo the answer is: negative.", "negative"),
+        ("Answer: negative\nNo, wait.\nAnswer: positive", "positive"),
+        ("Positive or negative?\nAnswer:", None),
+    ],
+)
+def test_reasons_before_an_answer_are_no_answer(text, answer):
+    assert parse_answer(SENTIMENT, text) == answer
+
+
+def test_free_answers_are_what_follows_the_reasons_only_where_those_were_asked_for():
+    plain = Task("t", "text", "Do.")
+    asked = Task("t", "text", "Do.", prompt=PromptChoice("step-by-step"))
+    text = "First 2, then 3.\nAnswer: 5"
+    assert parse_answer(asked, text) == "5"
+    assert parse_answer(plain, text) == text
+    assert parse_answer(asked, "just 5") == "just 5"

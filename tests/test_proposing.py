@@ -45,7 +45,8 @@ def test_tasks_that_share_a_word_or_a_label_are_not_the_same():
 
 def test_a_conversation_may_be_proposed():
     tasks, _ = proposed(
-        lambda r, s: json.dumps({"tasks": [entry("help", "Help a customer to log in.", kind="chat")]}), count=1
+        lambda r, s: json.dumps({"tasks": [entry("help", "Help a customer to log in.", kind="chat")]}),
+        count=1,
     )
     assert tasks[0].kind == "chat"
 
@@ -71,7 +72,12 @@ def test_a_brief_in_another_language_is_passed_on_and_names_lose_their_accents()
         assert "in the language of the brief" in request.messages[0].content
         assert "café à Genève" in request.messages[-1].content
         return json.dumps(
-            {"tasks": [entry("Humeur générale", "Décide l'humeur.", ("gai", "triste")), entry("心情", "判断心情。")]}
+            {
+                "tasks": [
+                    entry("Humeur générale", "Décide l'humeur.", ("gai", "triste")),
+                    entry("心情", "判断心情。"),
+                ]
+            }
         )
 
     tasks, _ = proposed(script, "un café à Genève", 2)

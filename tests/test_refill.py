@@ -259,16 +259,22 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("file", ["pairs.jsonl", "train.jsonl", "receipt.json"])
+@pytest.mark.parametrize("file", ["pairs.jsonl", "train.jsonl", "refills.jsonl", "receipt.json"])
 def test_killed_at_any_file_it_ends_the_same_and_buys_nothing_twice(failed, ledgered, monkeypatch, file):
-    real = jsonl.replace_bytes
+    real, append = jsonl.replace_bytes, jsonl.Appender.append
 
     def dies(path, chunks):
         if path.name == file:
             raise KilledError
         real(path, chunks)
 
+    def dies_too(log, record):
+        if log.path.name == file:
+            raise KilledError
+        append(log, record)
+
     monkeypatch.setattr(jsonl, "replace_bytes", dies)
+    monkeypatch.setattr(jsonl.Appender, "append", dies_too)
     with pytest.raises(KilledError):
         filled(failed, ledgered)
     monkeypatch.undo()

@@ -89,7 +89,7 @@ def test_misses_become_pairs_and_the_next_student_is_measured_on_rows_unseen(pla
         assert len(server.asked) == asked
         new = [pair for pair in rows(run.splits["train"]) if pair.origin == REFILL]
         assert len(new) == summary["refills"][0]["accepted"] == 10
-        assert distill("failures") in (0, 2)
+        assert distill("failures") == 0  # of the student that is compared, until there is another
         first = run.summary("finetune")
         assert round_of() in (0, 3)
         assert run.summary("finetune")["rows"]["train"] == first["rows"]["train"] + 10

@@ -233,6 +233,10 @@ def test_a_judge_that_agrees_is_worth_its_verdicts(tmp_path):
     done = review(run, typed=typed_for(run, lambda number: "loss" if number % 2 else "win"), flags=())
     found = result(done)
     assert (found["agreement"]["share"], found["agreement"]["kappa"]) == (1.0, 1.0)
+    # 20 rows seen and 30 more that differ; rows answered alike are no news of the judge.
+    human = [1.0] * found["win"] + [0.0] * found["loss"]
+    rest = [1.0] * (20 - found["win"]) + [0.0] * (30 - found["loss"])
+    assert found["ppi"]["lambda"] == pytest.approx(prediction_powered(human, human, rest).weight)
     assert found["ppi"]["lambda"] > 0.4
     assert found["ppi"]["high"] - found["ppi"]["low"] < found["high"] - found["low"]
     plain = CliRunner().invoke(cli, ["--runs-dir", str(run.root.parent), "review"])

@@ -9,12 +9,12 @@ import pytest
 
 from distill.auditing import audit, tells
 from distill.config import ExploreConfig
-from distill.deciding import EASIER, HARDER, Stop, bounded, looks, shifted, straddles, widened
+from distill.deciding import EASIER, HARDER, Stop, agreeing, bounded, looks, shifted, straddles, widened
 from distill.errors import BudgetReached
 from distill.improving import drawn_shots, readable_instruction
 from distill.probe_sets import fresh, in_turn
 from distill.scouted import Probe, Trial
-from distill.scouting import scout
+from distill.scouting import pick_finalists, scout
 from distill.store.taskfile import read_task, write_task
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Example, Label, Quiet, Task
@@ -344,7 +344,12 @@ def test_inputs_that_name_their_label_are_no_question():
 
 def test_probes_are_near_no_example_and_not_near_each_other():
     long = "the portrayal of a quiet community on the edge of town was a disappointment to me"
-    texts = [long, long.replace("portrayal", "depiction"), "something else that is said of another film", long]
+    texts = [
+        long,
+        long.replace("portrayal", "depiction"),
+        "something else that is said of another film",
+        long,
+    ]
     kept = fresh([Probe(text) for text in texts], [])
     assert [probe.input for probe in kept] == [texts[0], texts[2]]
     assert fresh([Probe(texts[1])], [long]) == []
@@ -355,3 +360,34 @@ def test_a_teacher_that_writes_nothing_is_said_to():
     assert found.standing == "unclear"
     assert "wrote no input" in found.reason
     assert found.calls
+
+
+def test_answers_right_half_the_time_agree_less_often_and_are_still_within_the_interval():
+    """Two samples, each right half the time and never wrong alike, agree on a quarter of the inputs."""
+    trial = Trial("zero-shot", "agreement", 20, 80, 0, 1, ["x"] * 80)
+    stop = Stop(0.5, 0.85, 80, 1)
+    found = agreeing(trial, stop, judged=False)
+    assert found.low <= 0.5 <= found.high
+    assert (
+        agreeing(msgspec.structs.replace(trial, answers=["x"] * 8 + [None] * 72), stop, judged=False).high
+        < 0.25
+    )
+
+
+def test_finalists_are_the_winner_another_kind_and_the_prompt_to_beat():
+    def tried(name, right, **own):
+        return Trial(name, "gold", right, 20, 0, 1, [], **own)
+
+    trials = [
+        tried(name, 20 - place) for place, name in enumerate(("cued-2", "cued-3", "bare-2", "zero-shot"))
+    ]
+    assert [way.name for way in pick_finalists(trials, baseline=False)] == ["cued-2", "bare-2", "zero-shot"]
+    yours = [*trials, tried("yours", 2, instruction="Do.")]
+    assert [way.name for way in pick_finalists(yours, baseline=True)] == ["cued-2", "bare-2", "yours"]
+    rewritten = [tried("zero-shot", 20, instruction="Better."), *trials]
+    found = pick_finalists(rewritten, baseline=False)
+    assert [(way.name, bool(way.instruction)) for way in found] == [
+        ("zero-shot", True),
+        ("cued-2", False),
+        ("zero-shot", False),
+    ]

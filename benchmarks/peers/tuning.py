@@ -45,10 +45,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.cpu_ends: list[float] = []
         self.tokens: list[int] = []
 
     def end(self) -> None:
         self.ends.append(time.perf_counter())
+        self.cpu_ends.append(time.process_time())
 
     def report(self, out: Path, **more: object) -> None:
         """Tokens a second from the end of the first step on, and what the process took."""
@@ -57,6 +59,7 @@ class Clock:
             "steps": steps,
             "tokens": sum(self.tokens[1:steps]),
             "seconds": self.ends[-1] - self.ends[0] if steps else 0.0,
+            "cpu_seconds": self.cpu_ends[-1] - self.cpu_ends[0] if steps else 0.0,
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             **more,
         }

@@ -19,9 +19,9 @@ from distill.types import Candidate
 NAME = "correction"
 HEAD = """\
 # Corrections of `distill audit` and `distill suspects`, free to edit: every row of this run is held to them,
-# now and by the next `distill generate`. match: "is" (the whole input), "contains" (text in it) or "regex" (Python's re.search).
-# action: "drop" (with `was`: only rows of that answer) or "answer" (every row that matches gets `answer`;
-# of several the last one decides).
+# now and by the next `distill generate`. match: "is" (the whole input), "contains" (text in it) or "regex"
+# (Python's re.search). action: "drop" (with `was`: only rows of that answer) or "answer" (every row that
+# matches gets `answer`; of several the last one decides). why: what is said of a row that was dropped.
 """
 
 

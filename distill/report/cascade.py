@@ -87,7 +87,7 @@ def cascade(
         "target": {"drop_points": drop_points, **target},
         "calibration": fitted(calibration, rows, len(known or ())),
     }
-    return {"cascade": {**section, "sentence": sentence(section["target"])}}
+    return {"cascade": {**section, "sentence": sentence(target)}}
 
 
 def aimed(

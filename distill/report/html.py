@@ -102,6 +102,13 @@ def reviewed(run: Run) -> dict[str, Any]:
     return {"review": review} if review["made_from"]["answers"] == file_digest(run.answers) else {}
 
 
+def page_is_old(run: Run) -> bool:
+    """Whether the page is absent, or older than what it shows (a learning curve, a review made since)."""
+    shown = [run.summary_path(step) for step in ("generate", "finetune", "compare")] + [run.reviewed]
+    made = [path.stat().st_mtime_ns for path in shown if path.exists()]
+    return not run.html.exists() or run.html.stat().st_mtime_ns < max(made, default=0)
+
+
 def write_html(run: Run, report: Mapping[str, Any]) -> Path:
     """Write the page of a compared run; returns its path. Raises StorageError where the disk is full."""
     page = page_of(run, report)

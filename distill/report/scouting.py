@@ -31,18 +31,18 @@ def look(found: Scouted, *, excerpts: bool) -> dict[str, Any]:
         "source": found.source,
         "terms": found.terms,
         "traffic": found.traffic,
-        "base": told(found.base) if found.base else None,
-        "prompts": [told(trial) for trial in found.trials],
+        "base": told(found.base, excerpts=excerpts) if found.base else None,
+        "prompts": [told(trial, excerpts=excerpts) for trial in found.trials],
         "unfinished": found.unfinished,
         "probes": probes(found, excerpts=excerpts),
     }
 
 
-def told(trial: Trial) -> dict[str, Any]:
-    """One prompt's score, without its answers."""
+def told(trial: Trial, *, excerpts: bool) -> dict[str, Any]:
+    """One prompt's score, without its answers; a rewritten instruction may quote inputs."""
     return {
         "prompt": trial.title,
-        "instruction": trial.instruction,
+        "instruction": trial.instruction if excerpts or not trial.instruction else HIDDEN,
         "basis": trial.basis,
         "value": trial.value,
         "low": trial.low,

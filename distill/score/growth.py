@@ -1,4 +1,4 @@
-"""What more training data would bring, from scores at several sizes: a law fitted, its doubling, a sentence. Pure.
+"""What more training data would bring, from scores at several sizes: a fitted law in a sentence. Pure.
 
 Refuses to promise: an estimate whose ± reaches zero is "cannot tell", with the rows that were too few.
 """

@@ -1,6 +1,6 @@
 """The section "judged" of report.json, from the verdicts that were cast: one line of judged.jsonl each. Pure.
 
-Refuses a judged number without the judge's trial: of one that is partial or below "trustworthy" each is marked.
+Refuses a judged number without the judge's trial: each is marked where it is partial or not "trustworthy".
 """
 
 from collections.abc import Sequence

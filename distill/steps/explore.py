@@ -119,8 +119,9 @@ async def done(
     if job.source == "logs" and enough:
         found = by_log(found, list((job.traffic or {}).get("models", {})))
     if measured(found) and not config.no_student and (student := means.student()) is not None:
-        progress.begin(f"asking the base student about {found.task.name}", None)
+        progress.begin(f"asking the base student about {found.task.name}", found.trials[0].n)
         found = await with_base(found, student)
+        progress.advance(found.trials[0].n)
     return with_terms(found, means.prices, config.hardware_usd_per_hour)
 
 

@@ -1,4 +1,4 @@
-"""The learning curve: students of nested shares of the pairs, each scored on the validation rows; what more brings.
+"""The learning curve: students of nested shares of the pairs, each scored on the validation rows.
 
 Refuses to train a share twice, or the whole at all: that is the run itself, which comes first.
 """
@@ -53,7 +53,7 @@ def check(run: Run, config: FinetuneConfig) -> None:
 
 
 def learning_curve(run: Run, config: FinetuneConfig, progress: Progress, fit: Fit) -> dict[str, Any]:
-    """The finished run's summary with "learning_curve" in it: points, what doubling would bring, the sentence.
+    """The finished run's summary with "learning_curve" in it: points, what doubling brings, the sentence.
 
     `fit` is the finetune step, for a share in a folder of its own. Each student is scored at its best
     checkpoint, by the rows that chose it: all of them alike are flattered a little. Raises what `check` and
@@ -152,10 +152,10 @@ def told(task: Task, points: Sequence[Point], rows: int, seed: int) -> dict[str,
     found = growth.doubling(sizes, values, seed) if rows >= FEW else None
     shown = [
         {
+            **mean_interval(point.values, seed)._asdict(),
             "n": point.n,
             "loss": point.loss,
             "metric": primary(task),
-            **{key: value for key, value in mean_interval(point.values, seed)._asdict().items() if key != "n"},
         }
         for point in points
     ]

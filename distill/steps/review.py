@@ -133,7 +133,7 @@ class Review:
         decided = [each for each in self.standing.values() if each.said in POINTS]
         clusters = {couple.key: couple.cluster or couple.row for couple in self.couples}
         said = [each.said for each in decided]
-        counts = Counter(said)
+        counts = Counter[str](said)
         ballots = [
             Ballot(each.row, SIDES[each.said], SIDES[each.said], cluster=clusters[each.key])
             for each in decided

@@ -59,6 +59,12 @@ def train_kind(
     folder of its own; `engine` runs the steps of a classifier.
     """
     asked = "auto" if config.student == "auto" else config.student_kind
+    if config.kd_weight and asked != "causal":
+        raise UsageError(
+            "a classifier learns labels, and the teacher's probabilities are of tokens",
+            where="--kd-weight",
+            hint="leave it out, or use --student-kind causal",
+        )
     choice: dict[str, Any] = {}
     kind: Kind = "classifier" if asked == "classifier" else "causal"
     if asked == "auto":

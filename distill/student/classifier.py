@@ -55,6 +55,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(weights: "Weights", device: Device) -> tuple[Any, Any]:
     """(encoder, tokenizer) on `device` in float32, frozen. Raises UsageError where there is no encoder."""
+    import safetensors
     import transformers
 
     where = f"--student {weights.label}"
@@ -78,7 +79,7 @@ def load(weights: "Weights", device: Device) -> tuple[Any, Any]:
             encoder = transformers.AutoModel.from_pretrained(
                 **source, dtype=torch.float32, use_safetensors=True, attn_implementation="sdpa"
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except (OSError, ValueError, KeyError, ImportError, safetensors.SafetensorError) as error:
             raise UsageError(
                 f"the encoder cannot be loaded: {causal.first_line(error)}",
                 where=where,

@@ -48,12 +48,6 @@ def train_classifier(
         raise UsageError(
             "an encoder is small: it is not quantised", where="--method qlora", hint="use --method lora"
         )
-    if config.kd_weight:
-        raise UsageError(
-            "a classifier learns labels, and the teacher's probabilities are of tokens",
-            where="--kd-weight",
-            hint="leave it out, or use --student-kind causal",
-        )
     task = read_task(run.task) if run.task.exists() else None
     labels = pairs_in.labels_of(task, [pair for part in split for pair in part])
     weights = weights_for(config.student, "classifier", config.student_kind)

@@ -1,4 +1,4 @@
-"""Loss and learning curve as pictures. Draws on canvases of its own: no pyplot, no window, no global figure."""
+"""Loss and learning curve as pictures. Draws on its own canvas: no pyplot, no window, no global figure."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +41,7 @@ def smoothed(values: Sequence[float]) -> list[float]:
 
 
 def draw_growth(curve: Mapping[str, Any], path: Path, title: str) -> None:
-    """Write a PNG of a learning curve as metrics.json has it: metric and validation loss by training pairs."""
+    """Write a PNG of a curve as metrics.json has it: metric and validation loss by training pairs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -51,9 +51,14 @@ def draw_growth(curve: Mapping[str, Any], path: Path, title: str) -> None:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     values = [100 * point["value"] for point in points]
-    reach = [[100 * (p["value"] - p["low"]) for p in points], [100 * (p["high"] - p["value"]) for p in points]]
+    reach = [
+        [100 * (p["value"] - p["low"]) for p in points],
+        [100 * (p["high"] - p["value"]) for p in points],
+    ]
     rows = curve["rows"]
-    left.errorbar(sizes, values, yerr=reach, color="#08519c", marker="o", capsize=4, label=f"{rows} valid rows")
+    left.errorbar(
+        sizes, values, yerr=reach, color="#08519c", marker="o", capsize=4, label=f"{rows} valid rows"
+    )
     if more := curve["doubling"]:
         gain = [[more["points"] - more["low"]], [more["high"] - more["points"]]]
         left.errorbar(

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from distill.student.fused import Cast
+
 Merged = Mapping[Any, Tensor]
 """A layer of peft's -> its matrix with the update in it."""
 
@@ -37,14 +39,16 @@ def with_update(module: Any) -> Tensor:
     weight_OI: Tensor = module.base_layer.weight
     with torch.no_grad():
         update_OI = module.get_delta_weight(module.active_adapters[0])
-        return (weight_OI.float() + update_OI.float()).to(weight_OI.dtype)
+        summed_OI: Tensor = (weight_OI.float() + update_OI.float()).to(weight_OI.dtype)
+    return summed_OI
 
 
 @contextmanager
 def in_force(layers: Merged) -> Iterator[None]:
     """Within it those layers are their merged matrices."""
+    cast = Cast()
     for module, weight_OI in layers.items():
-        module.forward = product(weight_OI, module.base_layer.bias)
+        module.forward = product(weight_OI, module.base_layer.bias, cast)
     try:
         yield
     finally:
@@ -52,10 +56,11 @@ def in_force(layers: Merged) -> Iterator[None]:
             del module.forward
 
 
-def product(weight_OI: Tensor, bias_O: Tensor | None) -> Callable[..., Tensor]:
-    """x -> x W' + b."""
+def product(weight_OI: Tensor, bias_O: Tensor | None, cast: Cast) -> Callable[..., Tensor]:
+    """x -> x W' + b, in W's arithmetic; layers that read the same x cast it once."""
 
     def forward(x: Tensor) -> Tensor:
-        return torch.nn.functional.linear(x, weight_OI, bias_O)
+        y_MO = torch.nn.functional.linear(cast(x, weight_OI.dtype), weight_OI, bias_O)
+        return y_MO.view(*x.shape[:-1], -1)
 
     return forward

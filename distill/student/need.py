@@ -62,9 +62,7 @@ class Need:
         return f"memory: about {size(self.total)} ({parts}); {size(free)} are free"
 
 
-def estimate(
-    weights: "Weights", device: Device, shape: LoraShape, batch: Sequence[Size] = ()
-) -> Need | None:
+def estimate(weights: "Weights", device: Device, shape: LoraShape, batch: Sequence[Size] = ()) -> Need | None:
     """What training will take, from the model's config alone; None where no config can be read.
 
     Parameters are counted on a model without memory. `batch` are the rows of the longest batch.
@@ -89,7 +87,7 @@ def batch_bytes(config: Any, device: Device, batch: Sequence[Size]) -> int:
     0 where the config does not say how wide its layers are. A pass holds PASS_TOKENS at most.
     """
     names = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-    found = [getattr(config, name, None) for name in names]
+    found: list[Any] = [getattr(config, name, None) for name in names]
     if not batch or not all(isinstance(value, int) for value in found):
         return 0
     width, inner, layers, heads, words = found

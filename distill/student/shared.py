@@ -98,7 +98,8 @@ def attention(model: Any) -> Iterator[None]:
 
 def is_on(model: Any) -> bool:
     """Whether `model` is inside `attention`."""
-    return bool(model.config._attn_implementation == NAME)
+    config = getattr(model, "config", None)  # a head on an encoder has none
+    return config is not None and bool(config._attn_implementation == NAME)
 
 
 def attend(

@@ -1,4 +1,4 @@
-"""The stop audit: does a trained student end its answers by itself, and how long are they beside the teacher's?
+"""The stop audit: does a trained student end its answers by itself, and how long are they?
 
 Refuses to judge a student by rows that leave it no room to answer in.
 """

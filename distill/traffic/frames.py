@@ -91,7 +91,9 @@ def _pieces(text: str, core: Any, ids: Mapping[str, int]) -> tuple[str, ...]:
     if len(found) > sum(MOST_TOKENS):
         return ()
     covered = numpy.zeros(len(found) + 1, dtype=bool)
-    for place in numpy.flatnonzero(numpy.isin(shingles([each.group() for each in found], ids), core)):
+    for place in numpy.flatnonzero(
+        numpy.isin(shingles([each.group() for each in found], ids), core)
+    ).tolist():
         covered[place : place + WIDTH] = True
     pieces, start = [], None
     for place in range(len(found) + 1):

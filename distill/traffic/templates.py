@@ -94,7 +94,7 @@ def _narrowed(
     kept: set[str] = set()
     for words in learning.words:
         held = numpy.isin(shingles(words, ids), known)
-        for place in numpy.flatnonzero(held):
+        for place in numpy.flatnonzero(held).tolist():
             kept.update(words[place : place + WIDTH])
     return Templates({word: ids[word] for word in kept}, known, roots, len(cores), cores)
 
@@ -207,7 +207,7 @@ class _Learning:
             covered[place : place + WIDTH] = True
         for place in numpy.flatnonzero(numpy.isin(held, _array(above))):
             covered[place : place + WIDTH] = False
-        return sum(weight(words[place]) for place in numpy.flatnonzero(covered))
+        return math.fsum(weight(words[place]) for place in numpy.flatnonzero(covered).tolist())
 
 
 def _array(numbers: Iterable[int]) -> Any:

@@ -91,6 +91,14 @@ def test_the_target_is_measured_on_rows_that_did_not_choose_it():
     )
 
 
+def test_a_single_miss_is_not_caught_by_a_threshold_that_never_saw_it():
+    lone = [place > 0 for place in range(N)]
+    found = section(lone, drop=0.0)
+    assert found["points"][1]["value"] == 1.0
+    assert found["target"]["threshold"] > 0  # by all rows: the least sure one goes
+    assert found["target"]["value"] == pytest.approx(1 - 1 / N)
+
+
 def test_a_student_good_enough_sends_nothing():
     found = section(student=[True] * N, valid=[True] * N)
     assert found["target"]["share_to_teacher"] == 0

@@ -1,6 +1,7 @@
 """report.html as text: what is there, what is not, and that nothing from outside becomes markup."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -261,3 +262,16 @@ def test_a_full_disk_costs_the_page_and_not_the_report(tmp_path, monkeypatch):
     with pytest.raises(StorageError, match="disk is full"):
         html.write_html(run, report)
     assert run.summary("compare")["verdict"] == report["verdict"]
+
+
+def test_a_page_is_old_where_something_it_shows_was_made_since(tmp_path):
+    run = Run(tmp_path / "r")
+    write_task(run.task, MOOD)
+    run.finish("compare", real()["report"], {})
+    assert html.page_is_old(run)
+    html.write_html(run, real()["report"])
+    assert not html.page_is_old(run)
+    run.finish("finetune", real()["metrics"], {})
+    later = run.html.stat().st_mtime_ns + 1_000_000
+    os.utime(run.summary_path("finetune"), ns=(later, later))
+    assert html.page_is_old(run)

@@ -54,7 +54,10 @@ def test_falling_flat_and_noisy_curves_are_told_apart():
 
 
 def test_the_sentence_has_points_and_plus_minus():
-    assert sentence(Doubling(1.8, 1.0, 2.7), 300, SIZES) == "doubling the data would give about +1.8 ± 0.9 points"
+    assert (
+        sentence(Doubling(1.8, 1.0, 2.7), 300, SIZES)
+        == "doubling the data would give about +1.8 ± 0.9 points"
+    )
     assert "between +0.0 and +6.2 points" in sentence(Doubling(2.0, 0.0, 6.2), 60, SIZES)
     assert sentence(None, 60, (640,)) == "cannot tell what more data would give from 1 size of training set"
     assert doubling((320, 640), [[1.0, 0.0]] * 2, 0) is None

@@ -1,4 +1,4 @@
-"""What a user can get wrong before `distill finetune`: each a clear error and exit code 2, nothing half-written."""
+"""What a user can get wrong before `distill finetune`: a clear error, exit code 2, nothing half-written."""
 
 import shutil
 

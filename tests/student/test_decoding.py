@@ -1,4 +1,4 @@
-"""Rows that are done make room for rows that wait; confidence is a probability; LoRA is merged for answering."""
+"""Rows that are done make room for rows that wait; confidence is a probability; LoRA is merged to answer."""
 
 import math
 

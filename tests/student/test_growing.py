@@ -1,4 +1,4 @@
-"""`--learning-curve` on a real tiny student: trained once a share, taken up after an interrupt, told and drawn."""
+"""`--learning-curve` on a real tiny student: trained once a share, resumed, told, drawn."""
 
 import importlib
 import json
@@ -70,15 +70,22 @@ def test_each_share_is_trained_once_and_told(run, student_folder):
     assert not run.curve.exists()
 
 
-def test_after_an_interrupt_only_what_is_missing_is_trained(run, student_folder):
+def test_after_an_interrupt_only_what_is_missing_is_trained_and_scored(run, student_folder, monkeypatch):
     config = config_of(student_folder)
     finetune(run, config, Quiet())
     with pytest.raises(Interrupted):
         growing.learning_curve(run, config, Quiet(), Counted(breaks_at=2))
     assert "learning_curve" not in run.summary("finetune")
-    again = Counted()
+    again, scored, real = Counted(), [], growing.values_of
+
+    def counted(place, *rest):
+        scored.append(len(growing.read(place, "train")))
+        return real(place, *rest)
+
+    monkeypatch.setattr(growing, "values_of", counted)
     curve = growing.learning_curve(run, config, Quiet(), again)["learning_curve"]
     assert again.sizes == [12]
+    assert scored == [12, 24]
     assert [point["n"] for point in curve["points"]] == [6, 12, 24]
 
 

@@ -1,4 +1,4 @@
-"""A student killed while it answers (`kill -9`): every answer so far is on disk, and no row is answered twice."""
+"""A student killed while it answers (`kill -9`): what it said is on disk, and no row is answered twice."""
 
 import asyncio
 import os
@@ -25,8 +25,8 @@ TASK = Task(name="t", kind="label", instruction="Say.", labels=(Label("a"), Labe
 COUNT = 600
 
 
-def rows():
-    pairs = [Pair.make(student_messages(TASK, f"row {n} {'x' * (n % 40)}"), "a", "t") for n in range(COUNT)]
+def rows(count=COUNT):
+    pairs = [Pair.make(student_messages(TASK, f"row {n} {'x' * (n % 40)}"), "a", "t") for n in range(count)]
     return HeldOut({"test": pairs}, {pair.id: pair.id for pair in pairs})
 
 
@@ -58,6 +58,30 @@ def answer_all(path, student):
         asyncio.run(ask_student(answers, other, Quiet(), rows=rows(), room=6, batch_size=8))
     finally:
         answers.close()
+
+
+class Weighing(Quiet):
+    """Notes the memory this process takes, in MB, at every thousandth answer."""
+
+    def __init__(self):
+        self.done, self.seen = 0, []
+
+    def advance(self, count=1, note=""):
+        self.done += count
+        if self.done % 1000 == 0:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+            self.seen.append(pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20))
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+def test_memory_stays_flat_over_many_rows(tmp_path):
+    answers, weighing = Answers(tmp_path / "answers.jsonl", TASK), Weighing()
+    student = Counting()
+    other = Other("student", "tiny", None, lambda: student)
+    asyncio.run(ask_student(answers, other, weighing, rows=rows(4000), room=4, batch_size=32))
+    answers.close()
+    assert len(weighing.seen) == 4
+    assert weighing.seen[-1] - weighing.seen[0] < 20  # of some 400
 
 
 def lines(path):

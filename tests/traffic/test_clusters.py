@@ -15,6 +15,7 @@ from distill.worth import period, traffic_of
 from tests.traffic.test_templates import sentences, traffic_log
 
 USD = 1e-6
+FACTS = {"name": "", "total": 0, "paid": True}
 
 
 def usd_of(model, prompt_tokens, answer_tokens):
@@ -141,7 +142,7 @@ def test_shots_of_a_template_stay_in_it_and_talk_is_chat(tmp_path):
 
 
 def test_json_answers_of_one_form_are_fields_and_others_text(tmp_path):
-    answers = [json.dumps({"name": text, "total": 3 + place, "paid": place % 2 == 0, "currency": ("EUR", "USD")[place % 2]})
+    answers = [json.dumps(FACTS | {"name": text, "total": place, "currency": ("EUR", "USD")[place % 2]})
                for place, text in enumerate(sentences(20, seed=2))]  # fmt: skip
     lines = [
         line(f"Take the facts out of this: {text}", answer)
@@ -150,7 +151,8 @@ def test_json_answers_of_one_form_are_fields_and_others_text(tmp_path):
     task = task_of(sort(tmp_path, lines).clusters[0], "t")
     assert task.kind == "json"
     assert [(field.name, field.type, field.choices) for field in task.fields] == [
-        ("name", "string", ()), ("total", "integer", ()), ("paid", "boolean", ()), ("currency", "string", ("EUR", "USD")),
+        ("name", "string", ()), ("total", "integer", ()), ("paid", "boolean", ()),
+        ("currency", "string", ("EUR", "USD")),
     ]  # fmt: skip
     nested = [line(f"Take the facts out of this: {text}", '{"a": [1]}') for text in sentences(20)]
     assert task_of(sort(tmp_path, nested).clusters[0], "t").kind == "text"
@@ -184,3 +186,10 @@ def test_picked_rows_are_a_log_that_generate_reads(tmp_path):
     entries = read_logs(picked).entries
     assert [entry.messages for entry in entries] == [(Message("user", text),) for text in sentences(30)]
     assert entries[1].response == "Sad."
+
+
+def test_answers_of_which_many_are_free_text_are_no_labels(tmp_path):
+    lines = labelled(40)
+    for place, free in enumerate(sentences(10, seed=4)):
+        lines[4 * place]["response"]["choices"][0]["message"]["content"] = free
+    assert task_of(sort(tmp_path, lines).clusters[0], "t").kind == "text"

@@ -1,6 +1,7 @@
 """Templates found in prompts: which prompts belong together, and what is only a value or noise."""
 
 import importlib.util
+import json
 import random
 import sys
 from pathlib import Path
@@ -111,3 +112,38 @@ def test_no_prompts_and_empty_ones_have_no_template():
 def test_unspaced_scripts_are_cut_by_character_and_marks_in_text_are_dropped():
     assert tokens("请判断ab，") == ["请", "判", "断", "ab", "，"]
     assert document([Message("user", "a\ue000b")]).count("\ue000") == 0
+
+
+def test_passages_that_are_often_looked_up_are_values_of_one_template():
+    passages = [" ".join(sentences(9, seed=place)) for place in (11, 12, 13)] * 9
+    passages += [" ".join(sentences(9, seed=place)) for place in range(100, 193)]
+    asked = [
+        document([Message("user", f"Answer by this passage alone:\n{passage}\nQuestion: {text}")])
+        for passage, text in zip(passages, sentences(120), strict=True)
+    ]
+    assert set(found(asked)) == {0}
+
+
+def test_a_prompt_with_some_words_of_a_template_is_not_one_of_it():
+    texts = prompts("Put this into one line for a busy reader who knows the matter: {}", sentences(40))
+    templates = learn(texts)
+    own = sentences(1, seed=9)[0]
+    assert templates.of(texts[0]) == 0
+    assert templates.of(document([Message("user", f"Is it for a busy reader? {own}")])) is None
+
+
+def test_what_the_readme_says_of_logs_is_in_the_committed_results():
+    found = json.loads((BENCHMARKS / "results" / "logs.json").read_text())
+    assert {each["log"] for each in found["recovered"]} == {"plain", "hard"}
+    for each in found["recovered"]:
+        assert each["requests"] == 5000
+        assert each["adjusted_rand"] == 1
+        assert each["seconds"] < 8
+        assert each["peak_mib"] < 100
+    largest = found["growth"][-1]
+    assert largest["requests"] == 200_000
+    assert largest["seconds"] < 61
+    assert largest["peak_mib"] < 120
+    # Near-linear: a request takes no longer in a log of 200,000 than in one of 50,000.
+    first = next(each for each in found["growth"] if each["requests"] == 50_000)
+    assert largest["seconds"] / 200_000 < first["seconds"] / 50_000
