@@ -30,7 +30,9 @@ def put(path, rows):
 def rows(count, start=0):
     moods = {"positive": "lovely", "negative": "dreadful"}
     return [
-        {"input": f"{sentence(start + n, moods[mood])}", "output": mood} for n in range(count) for mood in moods
+        {"input": f"{sentence(start + n, moods[mood])}", "output": mood}
+        for n in range(count)
+        for mood in moods
     ]
 
 
