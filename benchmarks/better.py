@@ -4,8 +4,9 @@
 
 Every way of bettering an answer that `generate` has is put to the same rows with a known answer, through
 generate's own `Answering`, with the embedded teacher; what it gains over one plain answer is a paired
-difference with its 95% interval, what it costs is counted in calls. Written to `benchmarks/results/better.json`
-also where it is zero or below. All calls of one task share a ledger, so a second run asks nothing again.
+difference with its 95% interval, what it costs is counted in calls. Written to
+`benchmarks/results/better.json`, also where it is zero or below. All calls of one task share a ledger, so a
+second run asks nothing again.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import asyncio
 import json
 import os
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -31,7 +33,7 @@ from distill.store.run import Run
 from distill.store.taskfile import read_task, write_task
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.opening import open_teacher
-from distill.types import Candidate, Example, Label, Quiet, Task
+from distill.types import Candidate, Completion, Example, Label, Quiet, Request, Task
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "better.json"
@@ -93,8 +95,6 @@ def task_and_rows(name: str, data: Path) -> tuple[Task, list[Example]]:
 
 def worked(rationale: str) -> str:
     """A worked solution without its marks: "<<1+1=2>>" and the line "#### 2"."""
-    import re
-
     return " ".join(re.sub(r"<<[^>]*>>|####.*", "", rationale).split())
 
 
@@ -109,7 +109,7 @@ async def measure(name: str, data: Path, folder: Path, count: int) -> dict:
         # Few-shot examples and the race of prompts are of other rows than those that are measured.
         task = await settle_prompt(run, read_task(run.task), PLAIN, teacher, Quiet(), seeds)
         found = {"prompt": msgspec.to_builtins(task.prompt), "n": len(known)}
-        plain, calls = await answered(task, PLAIN, teacher, seeds, known)
+        plain, _ = await answered(task, PLAIN, teacher, seeds, known)
         found["plain"] = wilson(sum(plain), len(plain))._asdict()
         found["ways"] = {}
         for way, config in ways(task):
@@ -121,7 +121,8 @@ async def measure(name: str, data: Path, folder: Path, count: int) -> dict:
                 "calls_per_answer": round(more / len(known), 2),
                 "pays": gain.low > 0,
             }
-            print(f"{name}: {way}: {sum(right) / len(right):.3f} against {found['plain']['value']:.3f}", flush=True)
+            value = found["ways"][way]["value"]
+            print(f"{name}: {way}: {value:.3f} against {found['plain']['value']:.3f}", flush=True)
     finally:
         await teacher.close()
     return found
@@ -159,7 +160,7 @@ class Counting:
         self.teacher, self.calls = teacher, 0
         self.model, self.identity = teacher.model, teacher.identity
 
-    async def complete(self, request, sample=0):
+    async def complete(self, request: Request, sample: int = 0) -> Completion:
         self.calls += 1
         return await self.teacher.complete(request, sample)
 

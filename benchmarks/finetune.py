@@ -138,19 +138,19 @@ def peaks() -> dict[str, float]:
     return {name: matmul_peak(Device("cpu", name, name)) for name in ("float32", "bfloat16")}
 
 
-def speed(data: Path, setting: str, rounds: int, steps: int) -> dict:
+def speed(data: Path, setting: str, rounds: int, steps: int, tuned: str | None) -> dict:
     """One setting: losses equal, the fastest TRL found, then the arms in turn."""
     is_main = setting == "instructed"
     with tempfile.TemporaryDirectory(prefix="bench-rows-") as made:
         rows = write_rows(Path(made), data, setting, steps * BATCH)
         exact = check_losses([run_arm(arm, rows, "--dtype", "float32") for arm in (OURS, "tuned")], "float32")
-        trials = {way: run_arm(way, rows, "--steps", "2") for way in CANDIDATES}
+        trials = {} if tuned else {way: run_arm(way, rows, "--steps", "2") for way in CANDIDATES}
         rates = {way: run["tokens"] / run["seconds"] for way, run in trials.items()}
-        tuned = max(rates, key=lambda way: rates[way])
+        tuned = tuned or max(rates, key=lambda way: rates[way])
         runs, measured = [], []
         for number in range(rounds):
             measured.append(peaks())
-            arms = [OURS, tuned, *([DEFAULT] if is_main and not number else [])]
+            arms = [OURS, tuned, *([DEFAULT] if trials and is_main and not number else [])]
             for arm in arms if number % 2 else arms[::-1]:
                 runs.append({**run_arm(arm, rows, "--steps", str(steps)), "round": number})
         profile = run_arm(OURS, rows, "--profile")["profile"]
@@ -244,6 +244,9 @@ def main() -> None:
     parser.add_argument("--part", choices=[*SETTINGS, "wall"], default="instructed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument(
+        "--tuned", choices=CANDIDATES, help="the fastest TRL, where known: no trials, no default"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
@@ -258,7 +261,7 @@ def main() -> None:
     }
     is_wall = asked.part == "wall"
     found[asked.part] = (
-        wall(asked.data) if is_wall else speed(asked.data, asked.part, asked.rounds, asked.steps)
+        wall(asked.data) if is_wall else speed(asked.data, asked.part, asked.rounds, asked.steps, asked.tuned)
     )
     asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     shown = {key: value for key, value in found[asked.part].items() if key != "runs"}

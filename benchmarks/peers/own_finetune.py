@@ -92,5 +92,5 @@ if asked.steps:
 if asked.profile:
     with faster(learner):
         passes.step_loss(learner, rows[:BATCH])
-        more["profile"] = profiled(batches[:2])
+        more["profile"] = profiled([rows[:BATCH], rows[BATCH : 2 * BATCH]])
 clock.report(asked.out, first_loss=first, losses=losses, **more)

@@ -61,7 +61,9 @@ class ExploreConfig:
         at_most=1000,
     )
     calls: int = knob(
-        400, "Different teacher calls that one task may take; what they do not allow is not tried.", at_least=50
+        400,
+        "Different teacher calls that one task may take; what they do not allow is not tried.",
+        at_least=50,
     )
     improve: int = knob(
         1,
@@ -85,7 +87,9 @@ class ExploreConfig:
     )
     no_student: bool = knob(False, "Do not measure how far the base student is behind.")
     hardware_usd_per_hour: float | None = knob(
-        None, "What the student's machine costs; default a price taken, said with each break-even.", at_least=0
+        None,
+        "What the student's machine costs; default a price taken, said with each break-even.",
+        at_least=0,
     )
 
 

@@ -3,6 +3,7 @@
 Refuses to call a gain one whose interval holds zero.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,7 +52,7 @@ def stage_gains(rows: Sequence[Mapping[str, bool]], seed: int = 0) -> list[dict[
     where the whole interval is on one side of zero, else None.
     """
     found, stages = list[dict[str, Any]](), list(rows[0]) if rows else []
-    for before, stage in zip(stages, stages[1:], strict=False):
+    for before, stage in itertools.pairwise(stages):
         was, now = ([float(row[name]) for row in rows] for name in (before, stage))
         gain = paired_difference(now, was, seed)
         pays = None if gain.low <= 0 <= gain.high else gain.value > 0

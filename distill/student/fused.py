@@ -60,15 +60,18 @@ class Cast:
 
 def forward_of(module: Any, cast: Cast) -> Callable[..., Tensor]:
     """What `module` (peft's LoRA around a linear layer) computes, as one `Product`."""
-    base, plain = module.base_layer, module.forward
+    base = module.base_layer
+    plain: Callable[..., Tensor] = module.forward
     name = module.active_adapters[0]
     a, b, scale = module.lora_A[name].weight, module.lora_B[name].weight, module.scaling[name]
     layer = (base.weight, base.bias, scale)
+    apply: Any = Product.apply  # torch has no types for it
 
     def forward(x: Tensor, *args: Any, **more: Any) -> Tensor:
         if args or more or not torch.is_grad_enabled() or module.disable_adapters:
             return plain(x, *args, **more)
-        return Product.apply(x, cast(x, base.weight.dtype), layer, a, b)
+        product: Tensor = apply(x, cast(x, base.weight.dtype), layer, a, b)
+        return product
 
     return forward
 

@@ -143,8 +143,10 @@ def by_torch(query_HTD: Tensor, key_GTD: Tensor, value_GTD: Tensor, line: Line, 
     out_BHSD = fused(queries, keys, values, attn_mask=seen, scale=scale, enable_gqa=True)
     out_HTD = gathered(out_BHSD.transpose(0, 1), line)
     if line.start:
-        first = (part[None, :, : line.start].to(value_GTD.dtype) for part in (query_HTD, key_GTD, value_GTD))
-        first_1HPD = fused(*first, is_causal=True, scale=scale, enable_gqa=True)
+        query, key, value = (
+            part[None, :, : line.start].to(value_GTD.dtype) for part in (query_HTD, key_GTD, value_GTD)
+        )
+        first_1HPD = fused(query, key, value, is_causal=True, scale=scale, enable_gqa=True)
         out_HTD = torch.cat([first_1HPD[0], out_HTD], dim=1)
     return out_HTD.transpose(0, 1)
 
@@ -198,12 +200,12 @@ class Attention(torch.autograd.Function):
 def spread(part_XTD: Tensor, line: Line, fill: float | None = None) -> Tensor:
     """part_XBSD: each row's rest, its repetitions filled."""
     if line.kept_M is None:
-        return part_XTD[:, line.start :].unflatten(1, tuple(line.rest_BS.shape))
+        return part_XTD[:, line.start :].reshape(len(part_XTD), *line.rest_BS.shape, -1)
     if fill is None:
         return part_XTD[:, line.rest_BS]
     spread_XMD = part_XTD.new_full((len(part_XTD), line.rest_BS.numel(), part_XTD.shape[-1]), fill)
     spread_XMD[:, line.kept_M] = part_XTD[:, line.start :]
-    return spread_XMD.unflatten(1, tuple(line.rest_BS.shape))
+    return spread_XMD.view(len(part_XTD), *line.rest_BS.shape, -1)
 
 
 def behind(part_GTD: Tensor, line: Line) -> Tensor:
@@ -223,9 +225,10 @@ def rows_forward(query_HBSD: Tensor, key_GBKD: Tensor, value_GBKD: Tensor) -> tu
     """out_HBSD of queries that are the last S of K positions, and what `rows_backward` wants."""
     groups, rows, keys, width = key_GBKD.shape
     heads, _, length, _ = query_HBSD.shape
-    query = query_HBSD.unflatten(0, (groups, -1)).transpose(1, 2).reshape(groups * rows, -1, width)
+    query = query_HBSD.reshape(groups, -1, rows, length, width).transpose(1, 2)
+    query = query.reshape(groups * rows, -1, width)
     key, value = key_GBKD.flatten(0, 1), value_GBKD.flatten(0, 1)
-    scores = (query @ key.mT).float().unflatten(1, (-1, length))
+    scores = (query @ key.mT).float().view(groups * rows, -1, length, keys)
     scores = scores.masked_fill_(future(length, keys), -torch.inf)
     shares = scores.softmax(-1).to(query.dtype).flatten(1, 2)
     out = (shares @ value).view(groups, rows, heads // groups, length, width)
@@ -238,13 +241,14 @@ def rows_backward(
     """Gradients of query_HBSD, key_GBKD and value_GBKD."""
     heads, rows, length, width = grad_HBSD.shape
     groups = len(key) // rows
-    grad = grad_HBSD.unflatten(0, (groups, -1)).transpose(1, 2).reshape(groups * rows, -1, width)
+    grad = grad_HBSD.reshape(groups, -1, rows, length, width).transpose(1, 2)
+    grad = grad.reshape(groups * rows, -1, width)
     of_shares = (grad @ value.mT).mul_(shares)
     of_scores = of_shares - shares * of_shares.sum(-1, keepdim=True)
     of_query = (of_scores @ key).view(groups, rows, heads // groups, length, width)
     of_key, of_value = of_scores.mT @ query, shares.mT @ grad
     return (
         of_query.transpose(1, 2).flatten(0, 1),
-        of_key.unflatten(0, (groups, rows)),
-        of_value.unflatten(0, (groups, rows)),
+        of_key.view(groups, rows, -1, width),
+        of_value.view(groups, rows, -1, width),
     )

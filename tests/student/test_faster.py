@@ -103,6 +103,8 @@ def test_a_model_that_mixes_rows_is_run_the_plain_way(learner_of, monkeypatch):
 
     monkeypatch.setattr(shared, "behind", leaking)
     assert not faster.shares(learner)
+    with faster.faster(learner):
+        assert not shared.is_on(learner.net.model)
     monkeypatch.setattr(shared, "behind", real)
     with faster.faster(replace(learner, net=replace(learner.net, shares_prefix=False))):
         assert not shared.is_on(learner.net.model)
