@@ -23,6 +23,8 @@ from distill.types import Example, Progress, PromptChoice, Request, Task
 
 DRAWS, REWRITES = 4, 2
 """New choices of examples, and new instructions, of one round."""
+REWRITTEN_YOURS = "zero-shot"
+"""What the user's own prompt is called once it is no longer theirs."""
 FAILURES_SHOWN, LONGEST_SHOWN = 5, 200
 SENTENCES = 3
 SHORTEST, LONGEST = 20, 700
@@ -149,7 +151,8 @@ async def rewrites(task: Task, bench: Bench, trials: Sequence[Trial], turn: int)
         request = Request(messages=messages, temperature=0.7, seed=seed, max_tokens=200)
         text = readable_instruction((await bench.teacher.complete(request)).text)
         if text and text != task.instruction:
-            found.append(PromptChoice(best.prompt, instruction=text, shots=best.shots))
+            name = REWRITTEN_YOURS if best.prompt == YOURS else best.prompt
+            found.append(PromptChoice(name, instruction=text, shots=best.shots))
     return list(dict.fromkeys(found))
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from distill.config import ExploreConfig
 from distill.planning import Cell, has_attributes, plan, propose_attributes
-from distill.probing import gather, write_input, write_probes
+from distill.probing import gather, usable, write_input, write_probes
 from distill.scouted import Probe
 from distill.store.near import cleaned, grams, jaccard
 from distill.teacher.protocol import Teacher
@@ -86,6 +86,7 @@ async def written_rows(
     async def deciding_probes(upto: int) -> list[Probe]:
         asked, kept = upto, list[Probe]()
         while len(kept) < upto and asked <= MORE_WRITTEN * upto:
+            progress.begin(f"writing probes for {task.name}", asked)
             written = await write_probes(writer, teacher, asked, seed=config.seed + 2, progress=progress)
             kept = fresh(written, known)
             asked += max(2, upto - len(kept))
@@ -136,7 +137,9 @@ async def with_examples(task: Task, teacher: Teacher, seed: int, progress: Progr
 
     written = await gather(write, cells)
     filled = {
-        label.name: tuple(dict.fromkeys(text for name, text in written if name == label.name and text))
+        label.name: tuple(
+            dict.fromkeys(text for name, text in written if name == label.name and usable(text))
+        )
         for label in bare
     }
     labels = [replace(label, examples=filled.get(label.name, label.examples)) for label in task.labels]

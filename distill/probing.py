@@ -70,8 +70,13 @@ async def write_probes(
 
     written = await gather(write, cells)
     shown = {text for label in task.labels for text in label.examples}
-    unique = {probe.input: probe for probe in written if probe.input and probe.input not in shown}
+    unique = {probe.input: probe for probe in written if usable(probe.input) and probe.input not in shown}
     return list(unique.values())
+
+
+def usable(text: str) -> bool:
+    """Whether what a teacher wrote may be an input: there is something, and no "I cannot help with that"."""
+    return bool(text) and not ANYWHERE.search(text)
 
 
 async def try_prompts(

@@ -4,6 +4,7 @@ Refuses to take a teacher's word for JSON: whole tasks are taken from what it wr
 plainly where there is none.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ WORD_CHARS = 6
 """Letters of a word that are compared: "classify" and "classification" are one."""
 KINDS: tuple[Kind, ...] = ("label", "json", "text", "chat")
 EXCERPT = 90
+HINT_FILE = "a brief is a sentence, or a file of text"
 HINT = "say more in the brief, try another --teacher, or write a task.toml and pass --task FILE"
 
 
@@ -37,6 +39,13 @@ def brief_file(brief: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def lost_file(brief: str) -> bool:
+    """Whether a brief was meant as a file and is none: a word that ends like one, or a folder."""
+    return re.fullmatch(r"\S*\w\.(?:md|txt|rst|html?|pdf|docx?|jsonl?)", brief) is not None or (
+        len(brief) < 256 and Path(brief).is_dir() and ("/" in brief or "." in brief)
+    )
+
+
 def brief_parts(brief: str) -> list[str]:
     """The brief, or the file it names, in pieces that fit a request. Raises UsageError for an unfit file."""
     path = brief_file(brief)
@@ -45,6 +54,8 @@ def brief_parts(brief: str) -> list[str]:
             raise UsageError(
                 "an empty brief", where="BRIEF", hint='say what your company does: distill explore "…"'
             )
+        if lost_file(brief.strip()):
+            raise UsageError(f"no such file: {brief.strip()}", where="BRIEF", hint=HINT_FILE)
         return pieces(brief)
     try:
         text = path.read_text(encoding="utf-8")

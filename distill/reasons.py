@@ -57,12 +57,21 @@ def limits(task: Task, best: Trial, config: ExploreConfig, audited: Audit | None
     if best.basis == "agreement" and not best.trusted:
         found.append(note if note and note != JUDGED else "both answers can be wrong: indicative only")
     if best.low < config.ok <= best.high:
-        found.append(f"the interval spans the bar of {config.ok:.0%}: --gold rows or more --probes settle it")
+        found.append(f"the interval spans the bar of {config.ok:.0%}: {settles(best, config, note)}")
     return found
+
+
+def settles(best: Trial, config: ExploreConfig, note: str) -> str:
+    """What would take the bar out of the interval: the samples of an answer that nobody judged cannot."""
+    if best.basis == "agreement" and note != JUDGED and best.value**0.5 >= config.ok:
+        return "only --gold rows settle it"
+    return f"--gold rows or more {'--probes' if best.n >= config.probes else '--calls'} settle it"
 
 
 def ties(trials: Sequence[Trial]) -> str:
     """The finalists that did as well as the best on as many probes."""
     best = trials[0]
+    if not best.right:
+        return ""
     same = [trial.title for trial in trials[1:] if trial.n == best.n and trial.right == best.right]
     return " and ".join(same)

@@ -108,11 +108,13 @@ def failures(context: Context, given: Mapping[str, Any]) -> Shown:
 
 
 def opened(place: Workplace) -> "Other":
-    """The run's student, to answer the rows it was trained on."""
-    from distill.systems import Other, adapter_digest
+    """The run's student, to answer the rows it was trained on as it answered in compare."""
+    from distill.systems import Other, adapter_digest, allowed, limited
 
     student, _ = open_students(place)
-    return Other("student on train", student.model, adapter_digest(place.run), lambda: student)
+    answers = (place.run.summary("compare") or {})["made_from"].get("answers", "free")
+    one = Other("student on train", student.model, adapter_digest(place.run), lambda: student)
+    return limited(one, allowed(read_task(place.run.task), answers))
 
 
 def refill(context: Context, given: Mapping[str, Any]) -> Shown:

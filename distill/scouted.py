@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from distill.menu import YOURS
 from distill.types import Example, PromptChoice, Task
 
 Standing = Literal["good", "~OK", "unclear", "poor"]
@@ -63,7 +64,8 @@ class Trial(msgspec.Struct, frozen=True):
     @property
     def title(self) -> str:
         """The prompt's name, with what is its own: "few-shot-2, rewritten"."""
-        own = [", rewritten"] * bool(self.instruction) + [", chosen shots"] * bool(self.shots)
+        rewritten = bool(self.instruction) and self.prompt != YOURS  # that one has its own from the start
+        own = [", rewritten"] * rewritten + [", chosen shots"] * bool(self.shots)
         return self.prompt + "".join(own)
 
 

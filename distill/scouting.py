@@ -137,7 +137,7 @@ async def _decided(
 
 def nothing_written(scouted: Scouted, calls: int) -> Scouted:
     """What there is to say where the teacher writes no input that could be read."""
-    why = "the teacher wrote no input to try it on: give --gold rows, or another --teacher"
+    why = "the teacher wrote no input to try it on (it refused, or wrote one thing only): give --gold rows, or another --teacher"
     return msgspec.structs.replace(scouted, reason=why, calls=calls)
 
 
@@ -165,7 +165,8 @@ def pick_finalists(trials: Sequence[Trial], *, baseline: bool) -> list[PromptCho
     kinds = {find_prompt(way.name).template for way in found}
     found += [way for way in ways if find_prompt(way.name).template not in kinds][:1]
     to_beat = YOURS if baseline else BASELINE
-    found += [way for way in ways if way.name == to_beat and not (way.shots or way in found)][-1:]
+    plain = [way for way in ways if way.name == to_beat and not (way.shots or way in found)]
+    found += [way for way in plain if baseline or not way.instruction]
     return found[: deciding.FINALISTS]
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from distill.ask import answer_request, default_prompt
 from distill.config import GenerateConfig
+from distill.errors import UsageError
 from distill.filters.checks import checks
 from distill.held_out import HeldOut
 from distill.results import AGAIN
@@ -37,12 +38,16 @@ Shown = Callable[[Pair], Sequence[Message]]
 
 
 class Other(NamedTuple):
-    """A student to score beside the run's: its name in the report, what it is, and how it is opened."""
+    """A student to score beside the run's: its name in the report, what it is, and how it is opened.
+
+    `only`: the answers that what `open` gives is limited to; () is any.
+    """
 
     who: str
     model: str
     weights: str | None
     open: Callable[[], Student]
+    only: tuple[str, ...] = ()
 
 
 class Teaching(NamedTuple):
@@ -68,6 +73,21 @@ class Teaching(NamedTuple):
     def shown(self, pair: Pair) -> tuple[Message, ...]:
         """The teacher's prompt for that row, for a student to be asked with."""
         return self.request(pair).messages
+
+
+def limited(other: Other, only: tuple[str, ...]) -> Other:
+    """`other`, which can say nothing but `only`; as it is where that is ()."""
+    return other._replace(open=lambda: other.open().limited_to(only), only=only) if only else other
+
+
+def allowed(task: Task, answers: str) -> tuple[str, ...]:
+    """What students may say by `--answers`; () is anything. Raises UsageError where that is no label."""
+    if answers == "free":
+        return ()
+    if task.kind != "label" or task.rationale:
+        why = "gives a reason before its label" if task.rationale else f"answers with {task.kind}, not labels"
+        raise UsageError(f"the student of this task {why}", where="--answers labels", hint="--answers free")
+    return task.label_names
 
 
 def rows_of(held_out: HeldOut, key: Callable[[str, Pair], str]) -> list[Row]:
@@ -160,7 +180,7 @@ async def ask_student(
     asked = rows_of(
         rows,
         lambda split, pair: content_id(
-            ANSWERING, who, other.model, other.weights, room, split, pair.id, see(pair)
+            ANSWERING, who, other.model, other.weights, room, split, pair.id, see(pair), *other.only
         ),
     )
     missing = answers.missing(asked)

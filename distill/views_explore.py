@@ -13,6 +13,7 @@ BASES = {"gold": "gold", "construction": "written", "agreement": "agreed"}
 """Short names, for the table, of what a score rests on."""
 SORTS = ("distillability", "score", "cost", "volume")
 SHOWN_PROBES = 40
+TEXT_COLUMNS = ("task", "kind", "is", "teacher (95%)", "from")
 Row = Mapping[str, Any]
 
 
@@ -30,35 +31,27 @@ def default_sort(summary: Mapping[str, Any]) -> str:
 def explored(console: Console, run: Run, summary: Mapping[str, Any], sort: str) -> Sequence[Any]:
     """The ranked table, why each task stands where it does, and what was left out."""
     rows = ordered(summary, sort)
-    logged = any(row.get("traffic") for row in rows)
-    cells = [
-        (
-            str(row["number"]),
-            row["name"],
-            row["kind"],
-            row["standing"],
-            interval(row),
-            BASES[row["basis"]],
-            share(row.get("base")),
-            number((row.get("terms") or {}).get("value")),
-            *((month(row["traffic"] or {}),) if logged else ()),
-        )
-        for row in rows
-    ]
-    headers = (
-        "#",
-        "task",
-        "kind",
-        "is",
-        "teacher (95%)",
-        "from",
-        "student",
-        "worth",
-        *(["a month"] * logged),
-    )
-    table = console.table(headers, cells, fold=1, numeric=(0, 6, 7, *([8] * logged)))
-    bases = {row["basis"]: row["trust"] for row in rows}
-    legend = [f"from {BASES[basis]}: {trust}" for basis, trust in bases.items()]
+    columns = {
+        "#": [str(row["number"]) for row in rows],
+        "task": [row["name"] for row in rows],
+        "kind": [row["kind"] for row in rows],
+        "is": [row["standing"] for row in rows],
+        "teacher (95%)": [interval(row) if row["basis"] else "-" for row in rows],
+        "from": [BASES[row["basis"]] if row["basis"] else "-" for row in rows],
+        "student": [share(row.get("base")) for row in rows],
+        "worth": [number((row.get("terms") or {}).get("value")) for row in rows],
+    }
+    if any(row.get("traffic") for row in rows):
+        # 80 columns hold no more: the kind is told by --show, what all scores rest on by the legend.
+        columns.pop("kind")
+        columns |= cost_column(rows)
+        if len(set(columns["from"])) == 1:
+            columns.pop("from")
+    numeric = [place for place, name in enumerate(columns) if name not in TEXT_COLUMNS]
+    cells = list(zip(*columns.values(), strict=True))
+    table = console.table(list(columns), cells, fold=1, numeric=numeric)
+    bases = dict.fromkeys((row["basis"], row["trust"]) for row in rows if row["basis"])
+    legend = [f"from {BASES[basis]}: {trust}" for basis, trust in bases]
     legend += [
         f"worth: {worth_line(rows)}",
         f"Every answer: {run.probes.parent}; the map: {run.explored_html}",
@@ -78,12 +71,14 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any], sort: str) 
 
 def why(row: Row) -> str:
     """One task in a line: its reason, what stands against it, from when a student pays."""
-    terms = row.get("terms") or {}
+    terms, traffic = row.get("terms") or {}, row.get("traffic") or {}
     said = [(row.get("reason") or row["trust"]).rstrip(".")]
     if terms.get("advice"):
         said.append(f"{terms['advice']}: {terms['why']}")
     if ties := row.get("ties"):
         said.append(f"not told apart from {', '.join(ties[:3])}")
+    if traffic:
+        said.append(volume(traffic))
     calls = (terms.get("break_even") or {}).get("calls_a_month")
     if calls is not None:
         said.append(f"a student pays within a year from {calls:,} calls a month")
@@ -109,10 +104,12 @@ def log_lines(logs: Mapping[str, Any]) -> str:
         )
     for reason, count in logs["skipped_why"].items():
         where = ", ".join(map(str, logs["skipped_lines"][reason]))
-        lines.append(f"Skipped {count:,} lines: {reason} (line {where}{', …' if count > 3 else ''})")
+        lines.append(f"Skipped {plural(count, 'line')}: {reason} (line {where}{', …' if count > 3 else ''})")
+    if left := logs["skipped"] - sum(logs["skipped_why"].values()):
+        lines.append(f"Skipped {plural(left, 'line')} for other reasons.")
     if others := logs["not_scouted"]:
         shown = ", ".join(f"{each['name']} ({each['requests']:,})" for each in others[:5])
-        lines.append(f"{len(others)} templates were not scouted: {shown}. --tasks takes more.")
+        lines.append(f"Not scouted, of {plural(len(others), 'template')}: {shown}. --tasks takes more.")
     return "\n".join(lines)
 
 
@@ -129,10 +126,21 @@ def looked(console: Console, look: Mapping[str, Any]) -> Sequence[Any]:
         head.append("The prompt in the log:\n" + "\n".join(turns))
     prompts = console.table(
         ("prompt", "right (95%)", "n", "from"),
-        [(each["prompt"], interval(each), str(each["n"]), BASES[each["basis"]]) for each in look["prompts"]],
+        [
+            (each["prompt"], f"{each['value']:.0%}", str(each["n"]), "tuning")
+            if each["tuning"]
+            else (each["prompt"], interval(each), str(each["n"]), BASES[each["basis"]])
+            for each in look["prompts"]
+        ],
         fold=0,
         numeric=(2,),
     )
+    told = list[str]()
+    if any(each["tuning"] for each in look["prompts"]):
+        told.append("from tuning: the probes that prompts were shaped on; others decided.")
+    if look["sent"]:
+        told.append("The best prompt, as it is sent:")
+        told += [f"[{turn['role']}] {turn['content']}" for turn in look["sent"]]
     lines = [
         (
             each["verdict"] + (" *" if each["disagreeing"] else ""),
@@ -149,6 +157,7 @@ def looked(console: Console, look: Mapping[str, Any]) -> Sequence[Any]:
     return (
         "\n".join(part for part in head if part),
         prompts,
+        "\n".join(told),
         probes,
         foot,
         terms,
@@ -184,10 +193,25 @@ def number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f}"
 
 
-def month(traffic: Row) -> str:
-    """USD a month; of the whole log where it has no period."""
-    if traffic.get("usd_a_month") is not None:
-        return f"{words.usd(traffic['usd_a_month'])} ({words.count(traffic['calls_a_month'])} calls)"
-    if traffic.get("usd") is not None:
-        return f"{words.usd(traffic['usd'])} per {traffic['requests']:,} requests"
-    return f"unknown ({traffic['requests']:,} requests)" if traffic else "-"
+def cost_column(rows: Sequence[Row]) -> dict[str, list[str]]:
+    """USD a month; of the whole log where it has no period. What no log has is a dash."""
+    logged = [row.get("traffic") or {} for row in rows]
+    monthly = any(traffic.get("calls_a_month") is not None for traffic in logged)
+    name, key = ("a month", "usd_a_month") if monthly else ("in the log", "usd")
+    costs = [traffic.get(key) for traffic in logged]
+    return {
+        name: ["-" if not traffic else "unknown" if usd is None else words.usd(usd)
+               for traffic, usd in zip(logged, costs, strict=True)]
+    }  # fmt: skip
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 line", "2 lines"."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def volume(traffic: Row) -> str:
+    """How often the log asks for it."""
+    if traffic.get("calls_a_month") is not None:
+        return f"{words.count(traffic['calls_a_month'])} calls a month"
+    return f"{traffic['requests']:,} requests in the log"

@@ -18,6 +18,7 @@ from distill.options import fill
 from distill.report.scouting import look
 from distill.scouted import Scouted
 from distill.store import jsonl
+from distill.store.logs import FAILED
 from distill.store.run import Run, Step
 from distill.teacher.opening import identity_of
 from distill.types import Task
@@ -64,9 +65,25 @@ def explore(
 
             spend = fill(SpendConfig, given)
             summary = with_teacher(place, teacher_config, spend, "explore", work, counted=counted)
+        if looking.no_excerpts:
+            summary = without_words(summary)
         sort = looking.sort or views_explore.default_sort(summary)
         write_page(place.run, summary, sort, excerpts=not looking.no_excerpts)
         return summary, views_explore.explored(place.console, place.run, summary, sort)
+
+
+def without_words(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary without what a provider said of a failed call: it may quote what it was sent."""
+    if not summary.get("logs"):
+        return summary
+    logs = dict(summary["logs"])
+    logs["skipped_why"] = dict[str, int]()
+    logs["skipped_lines"] = dict[str, list[int]]()
+    for why, count in summary["logs"]["skipped_why"].items():
+        short = FAILED if why.startswith(FAILED) else why
+        logs["skipped_why"][short] = logs["skipped_why"].get(short, 0) + count
+        logs["skipped_lines"].setdefault(short, []).extend(summary["logs"]["skipped_lines"][why])
+    return {**summary, "logs": logs}
 
 
 async def means_of(

@@ -128,6 +128,6 @@ def period(traffic: Traffic) -> str:
     """ "30.0 days to 2026-10-21", or that the log does not say."""
     days = days_of(traffic)
     if days is None or traffic.last_s is None:
-        return "no period: the log has no time stamps over a day or more"
+        return "no period: its time stamps are missing on some lines, or cover less than a day"
     last = datetime.datetime.fromtimestamp(traffic.last_s, datetime.UTC).date()
     return f"{days:.1f} days to {last}"

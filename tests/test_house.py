@@ -19,8 +19,8 @@ PACKAGE = ROOT / "distill"
 # A module imports only from floors below its own; those on one floor do not import each other.
 FLOORS = (
     {"errors", "types", "results"},
-    {"config", "menu", "scouted"},
-    {"prompts", "parse", "weights"},
+    {"config", "menu"},
+    {"prompts", "parse", "weights", "scouted"},
     {"score"},
     {"ask", "store"},
     {"teacher", "student"},

@@ -136,6 +136,9 @@ class CompareConfig:
     judge_base_url: str | None = knob(None, "The judge's endpoint; default the teacher's.")
     judge_rows: int = knob(200, "Rows the judge compares, spread evenly.", at_least=1)
     max_rows: int | None = knob(None, "Use only the first rows of each split.", at_least=1)
+    answers: Literal["free", "labels"] = knob(
+        "free", "What students may say: anything, or nothing but the task's labels (faster, never off-label)."
+    )
     answer_batch: int = knob(32, "Rows the student answers at once.", at_least=1)
     hardware_usd_per_hour: float | None = knob(
         None, "What the student's machine costs; without it student cost reads 'unknown'.", at_least=0

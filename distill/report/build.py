@@ -98,7 +98,7 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         ),
         "economics": economics(by_who["teacher"], by_who["student"], measured.upfront_usd),
         **({"data": measured.data} if measured.data else {}),
-        "notes": notes(by_split, measured, by_who),
+        "notes": notes(by_split, measured, by_who, limited=config.answers == "labels"),
         "rows": {name: len(split["teacher"].rows) for name, split in by_split.items()} | left_out(measured),
         "measured": msgspec.to_builtins(measured),
     }

@@ -13,16 +13,26 @@ from distill.score.paired import detectable_difference
 from distill.score.stats import wilson
 from distill.score.verdict import CAVEAT
 
+LIMITED = (
+    "Students could say nothing but the task's labels (--answers labels), and so were never off-label; the"
+    " teacher was asked freely. Serve the student the same way: its numbers hold for no other."
+)
+
 
 def notes(
-    by_split: Mapping[str, Split], measured: Measured, systems: Mapping[str, Mapping[str, Any]]
+    by_split: Mapping[str, Split],
+    measured: Measured,
+    systems: Mapping[str, Mapping[str, Any]],
+    *,
+    limited: bool = False,
 ) -> list[str]:
-    """What a reader must know before believing a number."""
+    """What a reader must know before believing a number. `limited`: students could say labels alone."""
     told = [
         f"The teacher is gone: it has no answer to {count} {name} rows. They are left out for everybody."
         for name, count in measured.without_teacher.items()
     ]
     told += [f"On test rows: {CAVEAT}."] if "test" in by_split else []
+    told += [LIMITED] if limited else []
     if measured.gold_left_out:
         told.append(f"{measured.gold_left_out} gold rows were left out: trained on, or shown in prompts.")
     for name, count in (("gold", measured.gold_duplicates), ("test", measured.test_duplicates)):

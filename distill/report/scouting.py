@@ -6,6 +6,9 @@ Refuses to call an answer right where nothing says so: there two samples agreed,
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
+from distill.ask import INPUT_PLACE, answer_request
 from distill.score.same import same
 from distill.scouted import Probe, Scouted, Trial
 from distill.types import Task
@@ -32,6 +35,7 @@ def look(found: Scouted, *, excerpts: bool) -> dict[str, Any]:
         "terms": found.terms,
         "traffic": found.traffic,
         "base": told(found.base, excerpts=excerpts) if found.base else None,
+        "sent": sent(found, excerpts=excerpts),
         "prompts": [told(trial, excerpts=excerpts) for trial in found.trials],
         "unfinished": found.unfinished,
         "probes": probes(found, excerpts=excerpts),
@@ -49,7 +53,28 @@ def told(trial: Trial, *, excerpts: bool) -> dict[str, Any]:
         "high": trial.high,
         "n": trial.n,
         "trusted": trial.trusted,
+        "tuning": trial.tuning,
     }
+
+
+def sent(found: Scouted, *, excerpts: bool) -> list[dict[str, str]]:
+    """The best prompt as a teacher is asked with it: its turns, "{input}" where the input goes.
+
+    Examples are cut to a line, and hidden with what was rewritten from inputs where no `excerpts` may be.
+    """
+    if not found.trials:
+        return []
+    best = found.trials[0]
+    task = msgspec.structs.replace(found.task, prompt=best.way)
+    turns = answer_request(task, best.prompt, INPUT_PLACE, max_tokens=1).messages
+    hidden = HIDDEN if not excerpts else ""
+    own = hidden if best.instruction else ""
+    told = []
+    for place, turn in enumerate(turns):
+        example = turn.role != "system" and place < len(turns) - 1
+        text = (hidden or one_line(turn.content)) if example else (own or turn.content)
+        told.append({"role": turn.role, "content": text})
+    return told
 
 
 def probes(found: Scouted, *, excerpts: bool) -> list[dict[str, Any]]:

@@ -31,11 +31,13 @@ from distill.systems import (
     Shown,
     Teaching,
     adapter_digest,
+    allowed,
     answer_tokens,
     ask_student,
     ask_teacher,
     failed_checks,
     in_thread,
+    limited,
     time_student,
 )
 from distill.teacher.ledger import spent
@@ -78,7 +80,10 @@ async def compare(
     gold is wrong, UsageError where there are no rows, what the teacher raises; a failed gate raises nothing.
     """
     task = read_task(run.task)
-    held_out = gather_rows(run, config, task)
+    only, held_out = allowed(task, config.answers), gather_rows(run, config, task)
+    if only:
+        student, base = student.limited_to(only), base.limited_to(only)
+    others = [limited(other, only) for other in others]
     foretell(held_out, progress)
     run.begin("compare")
     run.html.unlink(missing_ok=True)
@@ -86,14 +91,14 @@ async def compare(
     told: list[str] = []
     answers = Answers(run.answers, task)
     ask = partial(ask_student, answers, progress=progress, room=room, batch_size=config.answer_batch)
-    plain = Other("base", base.model, None, lambda: base)
+    plain = Other("base", base.model, None, lambda: base, only)
     try:
         asked = {"teacher": await ask_teacher(answers, held_out, teaching, teacher, progress)}
         held_out, without_teacher = answered(held_out, asked["teacher"])
         ask = partial(ask, rows=held_out)
         if config.ask_twice:
             asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
-        tuned = Other("student", student.model, adapter_digest(run), lambda: student)
+        tuned = Other("student", student.model, adapter_digest(run), lambda: student, only)
         shown = teaching.shown if promptable(run, teaching, held_out) else None
         asked |= await ask_students(ask, [tuned, plain, *others], shown, valid_rows(run, config, task))
         timed = await in_thread(partial(time_student, student, held_out, room, progress))

@@ -14,7 +14,7 @@ from distill.errors import UsageError
 from distill.headroom import with_base
 from distill.logged_tasks import by_log, logged_tasks
 from distill.prompts import OWN
-from distill.proposing import brief_file, propose
+from distill.proposing import brief_file, brief_parts, propose
 from distill.scouted import Scouted, Source, Standing, Trial
 from distill.scouting import scout
 from distill.store import jsonl
@@ -77,6 +77,8 @@ async def explore(
             "an empty brief", where="BRIEF", hint='say what your company does: distill explore "…"'
         )
     own, gold = own_task(config)
+    if brief.strip():
+        brief_parts(brief)  # an unfit file is said before anything is paid for
     run.begin("explore")
     jobs = [Job(own, "task", gold)] if own else []
     logs: dict[str, Any] | None = None
@@ -94,6 +96,8 @@ async def explore(
         keep(run, found)
         progress.say(resolved(len(found), len(jobs), found[-1]))
         if found[-1].unfinished:
+            found += [untried(job, found[-1].unfinished) for job in jobs[len(found) :]]
+            keep(run, found)
             break
     summary = {**summarised(brief, found), "logs": logs, "notes": list(means.notes)}
     if not summary["stopped"]:
@@ -123,6 +127,15 @@ async def done(
         found = await with_base(found, student)
         progress.advance(found.trials[0].n)
     return with_terms(found, means.prices, config.hardware_usd_per_hour)
+
+
+def untried(job: Job, stopped: str) -> Scouted:
+    """A task that the money did not reach: finding it was paid for."""
+    reason = "the money ended before it was tried"
+    return Scouted(
+        job.task, "unclear", "nothing was asked", [], reason, unfinished=stopped, source=job.source,
+        traffic=job.traffic,
+    )  # fmt: skip
 
 
 def resolved(number: int, total: int, found: Scouted) -> str:
@@ -167,11 +180,13 @@ def summarised(brief: str, scouted: Sequence[Scouted]) -> dict[str, Any]:
 
 
 def ranked(scouted: Sequence[Scouted]) -> list[Scouted]:
-    """Best standing first, then by the lower end of the best prompt's interval."""
-    return sorted(
-        scouted,
-        key=lambda found: (ORDER.index(found.standing), -(found.trials[0].low if found.trials else 0)),
-    )
+    """Best standing first, then by the lower end of the best prompt's interval, then by its score."""
+
+    def place(found: Scouted) -> tuple[int, float, float]:
+        low, value = (found.trials[0].low, found.trials[0].value) if found.trials else (0.0, 0.0)
+        return ORDER.index(found.standing), -low, -value
+
+    return sorted(scouted, key=place)
 
 
 def row(number: int, found: Scouted, others: Sequence[Scouted] = ()) -> dict[str, Any]:
@@ -190,7 +205,7 @@ def row(number: int, found: Scouted, others: Sequence[Scouted] = ()) -> dict[str
         "low": best.low if best and measured else 0.0,
         "high": best.high if best and measured else 1.0,
         "n": best.n if best else 0,
-        "basis": best.basis if best else "agreement",
+        "basis": best.basis if best else None,
         "trust": found.trust,
         "trusted": found.trusted,
         "reason": found.reason,
@@ -199,8 +214,16 @@ def row(number: int, found: Scouted, others: Sequence[Scouted] = ()) -> dict[str
         "base": scored(found.base) if found.base else None,
         "traffic": found.traffic,
         "terms": found.terms,
-        "prompts": {trial.title: round(trial.value, 4) for trial in found.trials},
+        "prompts": by_title(found.trials),
     }
+
+
+def by_title(trials: Sequence[Trial]) -> dict[str, float]:
+    """Each prompt's score; several may go by one title, with other examples: the first is the best."""
+    found: dict[str, float] = {}
+    for trial in trials:
+        found.setdefault(trial.title, round(trial.value, 4))
+    return found
 
 
 def scored(trial: Trial) -> dict[str, Any]:

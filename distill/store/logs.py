@@ -24,6 +24,8 @@ RESPONSE_KEYS = ("response", "response_body", "responseBody", "respPayload")
 ANSWER_KEYS = ("choices", "output", "outputs", "completion", "completion_message", "answer", "output_text")
 TIME_KEYS = ("created", "created_at", "createdAt", "startTime", "timestamp", "requestedAt")
 USAGE_KEYS = ("usage", "usageDetails", "usage_details")
+FAILED = "the call failed"
+"""How the reason to skip a failed call starts; the provider's own words follow."""
 LATEST_S = 32_503_680_000.0  # the year 3000; a larger stamp counts milliseconds, or less
 SHAPES = "request and response; messages and choices, output or response; prompt and completion; messages"
 
@@ -170,7 +172,7 @@ def _check_worked(record: Mapping[str, Any], response: Any) -> None:
         status = side.get("status_code", side.get("statusCode", side.get("status")))
         if error or status in ("failure", "failed", "error") or (isinstance(status, int) and status >= 400):
             said = error.get("message", error) if isinstance(error, Mapping) else error
-            raise Unfit(f"the call failed: {' '.join(str(said or status).split())[:80]}")
+            raise Unfit(f"{FAILED}: {' '.join(str(said or status).split())[:80]}")
         if str(side.get("object", "")).endswith(".chunk"):
             raise Unfit("a piece of a streamed answer: only whole answers can be read")
 

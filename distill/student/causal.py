@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +18,10 @@ import torch
 from distill.errors import DataError, DeviceError, UsageError
 from distill.student import decode, lora
 from distill.student.chat import Chat, open_chat, style_of
+from distill.student.choices import Choices, choices_of
 from distill.student.device import Device
 from distill.student.forward import Net, choose_attention, open_net
+from distill.student.four_bit import four_bits, packed
 from distill.student.gguf import read_once
 from distill.student.guard import is_out_of_memory
 from distill.student.merged import Merged, in_force, merged
@@ -102,32 +103,6 @@ def prepare(model: Any, device: Device) -> Any:
     return model.to(device.name)
 
 
-def four_bits(device: Device, weights: "Weights") -> Any:
-    """NF4 with double quantization (Dettmers et al. 2023). Raises UsageError, DeviceError where it fails."""
-    import transformers
-
-    where = "--method qlora"
-    if device.name != "cuda":
-        raise DeviceError("4-bit weights need a CUDA device", where=where, hint="use --method lora")
-    if weights.gguf_file:
-        raise UsageError("a GGUF file is packed already", where=where, hint="use --method lora")
-    if find_spec("bitsandbytes") is None:
-        raise UsageError("bitsandbytes is not installed", where=where, hint="pip install bitsandbytes")
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=getattr(torch, device.dtype),
-    )
-
-
-def packed(model: Any) -> Any:
-    """A 4-bit `model` frozen, in evaluation mode, what is not packed in float32."""
-    import peft
-
-    return peft.prepare_model_for_kbit_training(model, use_gradient_checkpointing=False).eval()
-
-
 def as_float32(_module: Any, _inputs: Any, output: torch.Tensor) -> torch.Tensor:
     """A forward hook: the embedding starts the stream, which then stays as wide."""
     return output.float()
@@ -162,7 +137,10 @@ def check_folder(folder: Path, gguf_file: str | None) -> None:
 
 @dataclass(frozen=True)
 class CausalStudent:
-    """A `Student`: greedy, batched, and the same with or without its adapter."""
+    """A `Student`: greedy, batched, and the same with or without its adapter.
+
+    `only`: the answers it may give; () is any.
+    """
 
     model: str
     net: Net
@@ -171,12 +149,17 @@ class CausalStudent:
     peft_model: Any | None = None
     adapter: bool = True
     trained_from: "Weights | None" = None
+    only: tuple[str, ...] = ()
 
     def base(self) -> "CausalStudent":
         """The same weights with the adapter switched off; those it was trained from, where all were."""
         if self.trained_from is not None:
-            return open_student(self.trained_from, self.device)
+            return open_student(self.trained_from, self.device).limited_to(self.only)
         return replace(self, adapter=False, chat=replace(self.chat, drops_system=False))
+
+    def limited_to(self, answers: Sequence[str]) -> "CausalStudent":
+        """The same student, which can say nothing but one of `answers`."""
+        return replace(self, only=tuple(answers))
 
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
@@ -186,6 +169,7 @@ class CausalStudent:
         Raises DataError where a conversation leaves no room for an answer, DeviceError out of memory.
         """
         prompts = [self.chat.prompt(conversation) for conversation in conversations]
+        max_new_tokens = self._choices.longest if self._choices else max_new_tokens
         self._check_room(prompts, max_new_tokens)
         choose_attention(self.net.model, max(map(len, prompts), default=0) + max_new_tokens)
         order = sorted(range(len(prompts)), key=lambda index: -len(prompts[index]))
@@ -198,6 +182,7 @@ class CausalStudent:
                 self.chat.pad,
                 room=max_new_tokens,
                 width=batch_size,
+                choices=self._choices,
             )
         # Not around the loop: what is set while the model runs is not for whoever takes the answers.
         while decoding.going:
@@ -209,8 +194,14 @@ class CausalStudent:
     def _answer(self, row: decode.Going, stops: frozenset[int]) -> Answer:
         stopped, took = row.ids[-1] in stops, time.perf_counter() - row.began
         text = self.chat.text(row.ids[:-1] if stopped else row.ids).strip()
+        if self._choices:
+            text = self._choices.answers[tuple(row.ids)]
         sure = math.exp(row.logprob / len(row.ids))
         return Answer(text, "stop" if stopped else "length", took, len(row.ids), sure)
+
+    @cached_property
+    def _choices(self) -> Choices | None:
+        return choices_of(self.chat, self.only) if self.only else None
 
     @cached_property
     def _merged(self) -> Merged:

@@ -188,6 +188,10 @@ class ClassifierStudent:
         """The encoder as it was before training: the label whose words are nearest, by cosine."""
         return open_untrained(self.weights, self.device, self.card)
 
+    def limited_to(self, answers: Sequence[str]) -> "ClassifierStudent":
+        """Itself: it has only ever said labels."""
+        return self
+
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
     ) -> Iterator[tuple[int, Answer]]:

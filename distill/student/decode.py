@@ -13,6 +13,7 @@ from torch import Tensor
 
 from distill.student.batches import pad_left, shared_prefix
 from distill.student.chat import Chat
+from distill.student.choices import Choices
 from distill.student.forward import Net, expanded, has_plain_cache, last_logits, prefix_cache
 
 PASS_TOKENS = (512, 16384)
@@ -51,7 +52,8 @@ class Decoding:
     """All `prompts` on their way to an answer, `width` at a time, in the order given: put the longest first.
 
     Each `step` is one pass of the model and gives the rows that it ended: a stop id stands last where one
-    came within `room` ids.
+    came within `room` ids. With `choices` a row ends as soon as no two of them begin as it does, and its
+    probability is that among them.
     """
 
     net: Net
@@ -61,6 +63,7 @@ class Decoding:
     pad: int
     room: int
     width: int
+    choices: Choices | None = None
     flight: Flight | None = None
     begun: int = 0
     joins: bool = False
@@ -108,11 +111,15 @@ class Decoding:
             positions_BT = (mask_BK.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         state = {"past_key_values": flight.cache, "attention_mask": mask_BK, "position_ids": positions_BT}
         logits_BV = last_logits(self.net, ids_BT, **state).float()
+        if self.choices:
+            logits_BV = self.choices.only(logits_BV, [row.ids for row in flight.rows])
         best_B = logits_BV.argmax(-1)
         sure_B = logits_BV.gather(1, best_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
         for row, token, logprob in zip(flight.rows, best_B.tolist(), sure_B.tolist(), strict=True):
             row.ids.append(token)
             row.logprob += logprob
+            if self.choices:
+                row.ids += self.choices.settled(row.ids)
         return flight
 
     def _landed(self, flight: Flight) -> tuple[list[Going], Flight | None]:

@@ -10,7 +10,7 @@ from distill.student.batches import pad_right
 from distill.student.encode import Row
 from distill.student.forward import Net, same, shared_logits, target_logits
 from distill.student.fused import products
-from distill.student.loop import Learner
+from distill.student.loop import Learner, without_dropout
 
 START, REST = 6, 5  # tokens of the trial's rows
 LEAK = 1e-5  # share by which a row may change with its neighbour: none, up to rounding
@@ -29,12 +29,16 @@ def faster(learner: Learner) -> Iterator[None]:
 
 
 def shares(learner: Learner) -> bool:
-    """Whether rows behind a shared start give what they give alone, and none changes with its neighbour."""
+    """Whether rows behind a shared start give what they give alone, and none changes with its neighbour.
+
+    Tried without dropout: else a run that goes on from a checkpoint would find otherwise than a fresh one.
+    """
     net: Net = learner.net
     first, other, last = (row_of(net, seed) for seed in (40, 70, 90))
-    alone = torch.cat([logits_alone(learner, row) for row in (first, last)])
     try:
-        with shared.attention(net.model):
+        with without_dropout(learner):
+            alone = torch.cat([logits_alone(learner, row) for row in (first, last)])
+        with without_dropout(learner), shared.attention(net.model):
             together, beside = logits_behind(learner, first, last), logits_behind(learner, other, last)
     except (NotImplementedError, TypeError, ValueError):
         return False  # attention that is not to be set, or does more than ours

@@ -30,6 +30,10 @@ class Student(Protocol):
         """The model's name, as the user gave it."""
         ...
 
+    def limited_to(self, answers: Sequence[str]) -> "Student":
+        """The same student, which can say nothing but one of `answers`."""
+        ...
+
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
     ) -> Iterator[tuple[int, Answer]]:

@@ -110,6 +110,16 @@ def test_a_model_that_mixes_rows_is_run_the_plain_way(learner_of, monkeypatch):
         assert not shared.is_on(learner.net.model)
 
 
+def test_dropout_does_not_decide_how_rows_are_run(learner_of):
+    """A run that is taken up, its B no longer zero, is run as it was begun."""
+    from distill.student import faster
+
+    _, learner = learner_of(dropout=0.5)
+    assert faster.shares(learner)
+    shaken(learner)
+    assert faster.shares(learner)
+
+
 def test_soft_caps_and_windows_are_refused():
     import torch
 
