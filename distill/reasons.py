@@ -56,13 +56,18 @@ def limits(task: Task, best: Trial, config: ExploreConfig, audited: Audit | None
         found.append(f"{why}: indicative only")
     if best.basis == "agreement" and not best.trusted:
         found.append(note if note and note != JUDGED else "both answers can be wrong: indicative only")
-    if best.low < config.ok <= best.high:
-        found.append(f"the interval spans the bar of {config.ok:.0%}: {settles(best, config, note)}")
+    for bar in (config.ok, config.good) if best.trusted else (config.ok,):
+        if best.low < bar <= best.high:
+            found.append(f"the interval spans the bar of {bar:.0%}: {settles(best, config, note)}")
+            break
     return found
 
 
 def settles(best: Trial, config: ExploreConfig, note: str) -> str:
     """What would take the bar out of the interval: the samples of an answer that nobody judged cannot."""
+    if best.basis == "gold":
+        rows = "more of your rows, or more --calls," if best.n < config.probes else "more --probes"
+        return f"{rows} settle it"
     if best.basis == "agreement" and note != JUDGED and best.value**0.5 >= config.ok:
         return "only --gold rows settle it"
     return f"--gold rows or more {'--probes' if best.n >= config.probes else '--calls'} settle it"

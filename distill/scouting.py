@@ -137,7 +137,8 @@ async def _decided(
 
 def nothing_written(scouted: Scouted, calls: int) -> Scouted:
     """What there is to say where the teacher writes no input that could be read."""
-    why = "the teacher wrote no input to try it on (it refused, or wrote one thing only): give --gold rows, or another --teacher"
+    why = "the teacher wrote no input to try it on (it refused, or wrote one thing only)"
+    why += ": give --gold rows, or another --teacher"
     return msgspec.structs.replace(scouted, reason=why, calls=calls)
 
 

@@ -1,11 +1,12 @@
 """What explore left: the ranked table, the log in numbers, one task with its probes. Pure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill.console import Console
 from distill.report import words
-from distill.report.scouting import counted
+from distill.report.scouting import counted, one_line
 from distill.score.distillability import MEANING, by
 from distill.store.run import Run
 
@@ -13,6 +14,7 @@ BASES = {"gold": "gold", "construction": "written", "agreement": "agreed"}
 """Short names, for the table, of what a score rests on."""
 SORTS = ("distillability", "score", "cost", "volume")
 SHOWN_PROBES = 40
+SHOWN_OF_A_TASK = 40
 TEXT_COLUMNS = ("task", "kind", "is", "teacher (95%)", "from")
 Row = Mapping[str, Any]
 
@@ -33,11 +35,11 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any], sort: str) 
     rows = ordered(summary, sort)
     columns = {
         "#": [str(row["number"]) for row in rows],
-        "task": [row["name"] for row in rows],
+        "task": [named(row) for row in rows],
         "kind": [row["kind"] for row in rows],
         "is": [row["standing"] for row in rows],
-        "teacher (95%)": [interval(row) if row["basis"] else "-" for row in rows],
-        "from": [BASES[row["basis"]] if row["basis"] else "-" for row in rows],
+        "teacher (95%)": [interval(row) if row["n"] else "-" for row in rows],
+        "from": [BASES[row["basis"]] if row["n"] else "-" for row in rows],
         "student": [share(row.get("base")) for row in rows],
         "worth": [number((row.get("terms") or {}).get("value")) for row in rows],
     }
@@ -50,7 +52,7 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any], sort: str) 
     numeric = [place for place, name in enumerate(columns) if name not in TEXT_COLUMNS]
     cells = list(zip(*columns.values(), strict=True))
     table = console.table(list(columns), cells, fold=1, numeric=numeric)
-    bases = dict.fromkeys((row["basis"], row["trust"]) for row in rows if row["basis"])
+    bases = dict.fromkeys((row["basis"], row["trust"]) for row in rows if row["n"])
     legend = [f"from {BASES[basis]}: {trust}" for basis, trust in bases]
     legend += [
         f"worth: {worth_line(rows)}",
@@ -67,6 +69,13 @@ def explored(console: Console, run: Run, summary: Mapping[str, Any], sort: str) 
         f"Next: distill explore --show {best} (its prompts and probes), distill pick {best} (or a name)"
     )
     return (*parts, "\n".join(legend), following)
+
+
+def named(row: Row) -> str:
+    """A task's name; where its own was of no Latin script, and is a number now, what it does too."""
+    if not re.fullmatch(r"task-[0-9a-f]{6}", row["name"]):
+        return str(row["name"])
+    return f"{row['name']} {one_line(row['instruction'])[:SHOWN_OF_A_TASK]}"
 
 
 def why(row: Row) -> str:
@@ -152,17 +161,16 @@ def looked(console: Console, look: Mapping[str, Any]) -> Sequence[Any]:
         for each in look["probes"][:SHOWN_PROBES]
     ]
     probes = console.table(("", "input", "expected", "teacher", "student"), lines, fold=(1, 2, 3, 4))
-    foot = f"{counted(look['probes']) or 'no probes'}; * the prompts disagree."
-    terms = term_lines(look["terms"]) if look["terms"] else "Distillability: not measured."
-    return (
-        "\n".join(part for part in head if part),
-        prompts,
-        "\n".join(told),
-        probes,
-        foot,
-        terms,
-        f"Next: distill pick {look['name']}",
+    foot = (
+        f"{counted(look['probes'])}; * the prompts disagree." if look["probes"] else "No probe was answered."
     )
+    terms = term_lines(look["terms"]) if look["terms"] else "Distillability: not measured."
+    parts = ["\n".join(part for part in head if part)]
+    if look["prompts"]:
+        parts += [prompts, *(["\n".join(told)] if told else [])]
+    if look["probes"]:
+        parts.append(probes)
+    return (*parts, foot, terms, f"Next: distill pick {look['name']}")
 
 
 def term_lines(terms: Mapping[str, Any]) -> str:
@@ -172,7 +180,10 @@ def term_lines(terms: Mapping[str, Any]) -> str:
         f"  {name:<13} {number(terms['terms'][name]):>7}  {meaning}" for name, meaning in MEANING.items()
     ]
     calls = terms["break_even"]["calls_a_month"]
-    pays = "never, as it is" if calls is None else f"{calls:,} calls a month, within a year"
+    unknown = terms["break_even"]["saved_usd_a_call"] is None
+    pays = "unknown" if unknown else "never, as it is"
+    if calls is not None:
+        pays = f"{calls:,} calls a month, within a year"
     lines.append(f"Break-even: {pays} ({terms['break_even']['why']}).")
     lines.append(f"A call costs {words.usd(terms['usd_a_call'])} (from: {terms['usd_from']}).")
     return "\n".join(lines)

@@ -80,7 +80,10 @@ def inspect_data(
     from distill.views_rows import inspected
 
     with workplace(context) as place:
-        config = fill(FinetuneConfig, given, place.run.settings().get("finetune"))
+        before = place.run.settings().get("finetune", {})
+        if given.get("student") is not None:
+            before = {**before, "student_kind": "causal"}  # whose kind was that of another one
+        config = fill(FinetuneConfig, given, before)
         if config.stage == "sft":
             needs(place.run, "generate")
         with Bar(place.console) as bar:

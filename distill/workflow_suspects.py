@@ -53,6 +53,7 @@ def tuning(place: Workplace, task: Task, config: SuspectsConfig) -> FinetuneConf
     before = place.run.settings().get("finetune", {})
     if before.get("student_kind", "causal") != kind:
         before = {}
+    before = {**before, "from_adapter": None}  # a student that has seen the rows suspects none
     student = before.get("student", "local") if config.student == "auto" else config.student
     fixed = {"student_kind": "classifier" if kind == "classifier" else "causal", "stage": "sft"}
     return fill(FinetuneConfig, {"student": student, "report_to": "none", **fixed}, before)

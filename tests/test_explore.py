@@ -5,18 +5,24 @@ import json
 from collections import Counter
 
 import pytest
+from msgspec.structs import replace
 
 from distill.ask import prompt_names
 from distill.config import ExploreConfig
 from distill.deciding import stands
 from distill.errors import TeacherError, UsageError
 from distill.menu import MENU
+from distill.probe_sets import with_examples
 from distill.probing import try_prompts, write_probes
+from distill.proposing import lost_file
+from distill.score.distillability import Costs, by, terms
 from distill.scouted import Scouted, Trial
-from distill.steps.explore import explore, made_from, ranked
+from distill.steps.explore import by_title, explore, made_from, ranked
 from distill.store import jsonl
 from distill.store.taskfile import write_task
-from distill.types import AnswerField, Completion, Quiet, Task
+from distill.types import AnswerField, Completion, Example, Quiet, Task
+from distill.views_explore import named, term_lines
+from distill.worth import interval
 from tests.conftest import MOOD, play, sentence
 
 PROPOSED = {
@@ -170,6 +176,79 @@ def test_ranking_goes_by_standing_then_by_what_is_sure():
         [found("a", "poor", 0.1), found("b", "~OK", 0.55), found("c", "~OK", 0.6), found("d", "good", 0.9)]
     )
     assert [entry.task.name for entry in order] == ["d", "c", "b", "a"]
+
+
+def test_what_nobody_can_be_sure_of_goes_by_its_score():
+    def found(name, right):
+        return Scouted(
+            Task(name, "text", "Do."), "unclear", "", [Trial("role", "agreement", right, 9, 0, 1, [])]
+        )
+
+    assert [entry.task.name for entry in ranked([found("a", 1), found("b", 8)])] == ["b", "a"]
+
+
+def test_a_name_that_became_a_number_has_its_instruction_beside_it():
+    assert named({"name": "task-a8e1be", "instruction": "判断留言的情绪。"}) == "task-a8e1be 判断留言的情绪。"
+    assert named({"name": "task-check", "instruction": "Check."}) == "task-check"
+
+
+def test_a_price_that_is_unknown_is_not_said_to_never_pay():
+    label = interval(Trial("zero-shot", "gold", 9, 10, 0.6, 1, []))
+    told = terms(MOOD, label, None, Costs()) | {"usd_a_call": None, "usd_from": "unknown"}
+    assert "Break-even: unknown" in term_lines(told)
+    dear = terms(MOOD, label, None, Costs(usd_a_call=1e-9)) | {"usd_a_call": 1e-9, "usd_from": "the log"}
+    assert "Break-even: never" in term_lines(dear)
+
+
+def test_without_a_month_the_log_itself_is_what_is_sorted_by():
+    row = {"low": 0.5, "traffic": {"requests": 40, "usd": 2.0, "calls_a_month": None, "usd_a_month": None}}
+    assert (by("volume", row), by("cost", row)) == (40, 2.0)
+    row["traffic"] |= {"calls_a_month": 9.0}
+    assert (by("volume", row), by("cost", row)) == (9.0, -1.0)
+
+
+def test_bars_the_wrong_way_round_are_an_error(run, ledgered):
+    with pytest.raises(UsageError, match="above that of good"):
+        go(run, ledgered(scout)[0], ok=0.9, good=0.8)
+
+
+def test_of_prompts_with_one_title_the_best_is_told():
+    trials = [
+        Trial("cued-2", "gold", right, 10, 0, 1, [], shots=(Example("x", str(right)),)) for right in (9, 4)
+    ]
+    assert by_title(trials) == {"cued-2, chosen shots": 0.9}
+
+
+@pytest.mark.parametrize("brief", ["notes.md", "docs/about.txt", "./"])
+def test_a_file_that_is_not_there_is_no_brief(run, ledgered, brief):
+    teacher, _ = ledgered(scout)
+    with pytest.raises(UsageError, match="no such file"):
+        go(run, teacher, brief)
+    assert not lost_file("Answer mails, e.g. from notes.md")
+    assert not lost_file("Bankberatung")
+
+
+def test_a_refusal_is_no_input_and_no_example(ledgered):
+    def refusing(request, sample):
+        return (
+            "I'm sorry, but I cannot help with that." if request.seed % 2 else sentence(request.seed, "note")
+        )
+
+    async def session():
+        teacher, _ = ledgered(refusing)
+        bare = replace(
+            MOOD, labels=tuple(replace(label, examples=()) for label in MOOD.labels), attributes={}
+        )
+        probes = await write_probes(bare, teacher, 20, seed=0, progress=Quiet())
+        filled = await with_examples(bare, teacher, 0, Quiet())
+        await teacher.close()
+        return [probe.input for probe in probes] + [
+            text for label in filled.labels for text in label.examples
+        ]
+
+    texts = asyncio.run(session())
+    assert texts
+    assert not any("cannot" in text for text in texts)
 
 
 def test_menu_names_are_unique_and_made_from_names_the_brief():

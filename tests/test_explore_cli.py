@@ -46,6 +46,15 @@ def test_when_the_money_ends_the_table_is_shown_and_a_second_run_goes_on(place, 
     assert len(set(calls)) == len(calls) == len(server.asked)
 
 
+def test_tasks_that_the_money_did_not_reach_are_listed_and_can_be_picked(place, capsys):
+    with FaultServer(answer) as server:
+        prices = ("--price-in", 1000, "--price-out", 1000, "--budget", 4)
+        assert distill("explore", "notes", "--tasks", 2, *remote(server), *prices) == 5
+    assert "reply: the money ended before it was tried" in capsys.readouterr().out
+    assert {task["task"]["name"] for task in explored(place)} == {"mood-check", "reply"}
+    assert distill("pick", "reply") == 0
+
+
 def test_the_prompt_that_won_is_the_one_of_the_picked_task(place, capsys):
     (place / "task.toml").write_text(BARE)
     with FaultServer(answer) as server:

@@ -15,6 +15,7 @@ from tests.traffic.test_clusters import labelled, line
 from tests.traffic.test_templates import sentences
 
 pytestmark = pytest.mark.slow
+SECRET_OF_A_FAULT = "vanopika"
 SECRET = "tapasovi"  # a word of the log's inputs, on purpose in no template
 
 
@@ -45,6 +46,8 @@ def place(tmp_path, monkeypatch):
         line(f"Make a short poem about this, please: {text}", text, day=3) for text in sentences(40, seed=5)
     ]
     rows = [json.dumps(each) for each in [*lines, *poems]] + ["{broken", json.dumps(line("hm?", "?", day=4))]
+    failed = line("hm?", "", day=4) | {"error": {"message": f"refused: {SECRET_OF_A_FAULT}"}}
+    rows.append(json.dumps(failed))
     (tmp_path / "log.jsonl").write_text("\n".join(rows) + "\n")
     return tmp_path
 
@@ -74,7 +77,10 @@ def test_from_a_log_to_a_picked_task(place, capsys):
         assert distill(*explore, *remote) == 0
         shown = capsys.readouterr()
         assert "131 requests in log.jsonl: 2 templates hold 99% of them, 1 are one-offs" in shown.out
-        assert "Skipped 1 lines: not a line of JSON (line 131)" in shown.out
+        assert "Skipped 1 line: not a line of JSON (line 131)" in shown.out
+        assert re.search(
+            r"^ 1   \S+ +\S+ +\d+% \(\d+-\d+\) ", shown.out, re.M
+        )  # 80 columns hold every column
         assert "mood-of-notes" in shown.out
         assert "1/2 " in shown.err  # the table grows while tasks are scouted
         asked = len(server.asked)
@@ -178,6 +184,8 @@ def test_no_excerpts_keeps_inputs_out_of_terminal_json_and_page(place, capsys):
     for text in [*pages, shown.out, shown.err]:
         for words in sentences(90):
             assert words not in text
+    assert "Skipped 1 line: the call failed (line 133)" in shown.out
+    assert SECRET_OF_A_FAULT not in shown.out + pages[0]
     assert distill("explore", "--show", "mood-of-notes") == 0
     assert any(words in capsys.readouterr().out for words in sentences(90))
 

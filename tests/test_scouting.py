@@ -7,12 +7,13 @@ import re
 import msgspec
 import pytest
 
-from distill.auditing import audit, tells
+from distill.auditing import JUDGED, audit, tells
 from distill.config import ExploreConfig
 from distill.deciding import EASIER, HARDER, Stop, agreeing, bounded, looks, shifted, straddles, widened
 from distill.errors import BudgetReached
 from distill.improving import drawn_shots, readable_instruction
 from distill.probe_sets import fresh, in_turn
+from distill.reasons import settles
 from distill.scouted import Probe, Trial
 from distill.scouting import pick_finalists, scout
 from distill.store.taskfile import read_task, write_task
@@ -353,6 +354,26 @@ def test_probes_are_near_no_example_and_not_near_each_other():
     kept = fresh([Probe(text) for text in texts], [])
     assert [probe.input for probe in kept] == [texts[0], texts[2]]
     assert fresh([Probe(texts[1])], [long]) == []
+
+
+@pytest.mark.parametrize(
+    ("basis", "note", "n", "said"),
+    [
+        ("agreement", "", 80, "only --gold rows settle it"),
+        ("agreement", JUDGED, 80, "--gold rows or more --probes settle it"),
+        ("construction", "", 80, "--gold rows or more --probes settle it"),
+        ("gold", "", 80, "more --probes settle it"),
+        ("gold", "", 40, "more of your rows, or more --calls, settle it"),
+        ("construction", "", 40, "--gold rows or more --calls settle it"),
+    ],
+)
+def test_what_settles_an_open_score_is_what_can(basis, note, n, said):
+    assert settles(Trial("role", basis, n, n, 0, 1, []), ExploreConfig(probes=80), note) == said
+
+
+def test_your_prompt_is_rewritten_only_when_it_is_no_longer_yours():
+    assert Trial("yours", "gold", 1, 2, 0, 1, [], instruction="Do: {input}").title == "yours"
+    assert Trial("role", "gold", 1, 2, 0, 1, [], instruction="Do.").title == "role, rewritten"
 
 
 def test_a_teacher_that_writes_nothing_is_said_to():

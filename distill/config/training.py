@@ -60,6 +60,9 @@ class FinetuneConfig:
     on_long: Literal["refuse", "drop", "trim-prompt"] = knob(
         "refuse", "What becomes of longer rows; an answer is never cut."
     )
+    from_adapter: str | None = knob(
+        None, "Go on from a trained student of this base: its adapter's folder, or 'last' for the run's own."
+    )
     stage: Literal["sft", "pt"] = knob(
         "sft", "Learn the pairs' answers (sft), or go on pre-training on raw --texts (pt)."
     )

@@ -147,7 +147,8 @@ def price(
 def sentence(target: Mapping[str, Any]) -> str:
     """What to do, in one sentence: "Send the 18% least sure to the teacher: 0.91 (0.88 to 0.93) at $2 …"."""
     share, usd = target["share_to_teacher"], target["usd_per_1000"]
-    what = f"Send the {share:.0%} least sure to the teacher" if share else "Send nothing to the teacher"
+    most = {0: "Send nothing to the teacher", 1: "Send everything to the teacher"}
+    what = most.get(share, f"Send the {share:.0%} least sure to the teacher")
     value = f"{target['value']:.2f} ({target['low']:.2f} to {target['high']:.2f})"
     return f"{what}: {value} at {'an unknown price' if usd is None else f'${usd:.4g}'} per 1000 requests"
 

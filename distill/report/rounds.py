@@ -6,7 +6,7 @@ Refuses to show a single round: there is nothing to compare it with.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from distill.score.verdict import points
+from distill.score.verdict import named, points
 
 
 def lines(summary: Mapping[str, Any]) -> Iterator[str]:
@@ -17,7 +17,7 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     newest = rounds[-1]
     yield (
         f"round by round ({newest['split']} rows, never refilled; teacher {newest['teacher']:.1%}, "
-        f"{newest['metric'].replace('_', ' ')}):"
+        f"{named(newest['metric'])}):"
     )
     for each in rounds:
         bounds = f"{100 * each['low']:.1f} to {100 * each['high']:.1f}"

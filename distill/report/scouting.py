@@ -67,13 +67,12 @@ def sent(found: Scouted, *, excerpts: bool) -> list[dict[str, str]]:
     best = found.trials[0]
     task = msgspec.structs.replace(found.task, prompt=best.way)
     turns = answer_request(task, best.prompt, INPUT_PLACE, max_tokens=1).messages
-    hidden = HIDDEN if not excerpts else ""
-    own = hidden if best.instruction else ""
     told = []
     for place, turn in enumerate(turns):
         example = turn.role != "system" and place < len(turns) - 1
-        text = (hidden or one_line(turn.content)) if example else (own or turn.content)
-        told.append({"role": turn.role, "content": text})
+        own = example or (best.instruction and best.instruction in turn.content)
+        text = one_line(turn.content) if example else turn.content
+        told.append({"role": turn.role, "content": HIDDEN if own and not excerpts else text})
     return told
 
 

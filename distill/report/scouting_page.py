@@ -100,7 +100,7 @@ def _task(row: Row, look: Mapping[str, Any]) -> dict[str, Any]:
         "reason": (row.get("reason") or "").rstrip("."),
         "trust": row["trust"].rstrip("."),
         "description": one_line(traffic.get("description") or row["instruction"]),
-        "teacher": share(row) if row["basis"] else "–",
+        "teacher": share(row) if row["n"] else "–",
         "student": share(row["base"]) if row.get("base") else "–",
         "worth": number(terms["value"]),
         "terms": [number(terms["terms"].get(name)) for name in MEANING],

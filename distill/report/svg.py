@@ -60,7 +60,8 @@ def _log_ticks(low: float, high: float, wanted: int) -> list[float]:
         found = [part * 10.0**decade for decade in decades for part in parts]
         found = [value for value in found if low <= value <= high]
         if len(found) <= wanted + 1:
-            return found
+            # Within less than an octave there may be none: round steps then are as good.
+            return found if len(found) > 1 else _ticks(low, high, wanted)
     return found[:: math.ceil(len(found) / wanted)]
 
 

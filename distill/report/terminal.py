@@ -10,7 +10,7 @@ from distill.report.cascade import lines as cascade_lines
 from distill.report.plain import visible
 from distill.report.rounds import lines as round_lines
 from distill.report.verdicts import lines
-from distill.score.verdict import points
+from distill.score.verdict import named, points
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -31,7 +31,7 @@ def report(summary: Mapping[str, Any]) -> "Group":
     parts: list[Any] = []
     for split in dict.fromkeys(score["split"] for score in summary["scores"]):
         parts += [scores_table(summary, split), paired_lines(summary, split), blank]
-    parts += [systems_table(summary["systems"]), blank]
+    parts += [systems_table(summary["systems"]), models_line(summary["systems"]), blank]
     parts += [Text(visible(line)) for line in standing(summary)]
     if slices := worst(summary):
         parts += [blank, slices_table(summary, slices)]
@@ -63,7 +63,7 @@ def scores_table(summary: Mapping[str, Any], split: str) -> "Table":
     )
     table.add_column("")
     for metric in metrics:
-        table.add_column(Text(visible(metric.replace("_", " "))), justify="right")
+        table.add_column(Text(visible(named(metric))), justify="right")
     for who in dict.fromkeys(score["who"] for score in scores):
         mine = {score["metric"]: score for score in scores if score["who"] == who}
         table.add_row(Text(visible(who)), *(interval(mine[metric]) for metric in metrics))
@@ -125,22 +125,28 @@ def slices_table(summary: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]
 
 
 def systems_table(systems: Sequence[Mapping[str, Any]]) -> "Table":
-    """Model, prompt, latency, throughput and price of each system."""
+    """Latency, throughput and price of each system; in 80 columns no number is cut."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title="What an answer takes", title_justify="left")
-    for name in ("", "model", "prompt"):
-        table.add_column(name, overflow="fold")
-    for name in ("p50", "p95", "rows/s", "tokens/s", "USD per 1000", "per accepted"):
-        table.add_column(name, justify="right")
+    table.add_column("", overflow="fold")
+    for name in ("p50", "p95", "rows/s", "tokens/s", "USD per\n1000", "USD per\naccepted"):
+        table.add_column(name, justify="right", no_wrap=True)
     for each in systems:
-        names = (Text(visible(str(each[key]))) for key in ("who", "model", "prompt"))
         times = (seconds(each["latency_p50_s"]), seconds(each["latency_p95_s"]))
         rates = (rate(each["rows_per_s"]), rate(each.get("tokens_per_s")))
         prices = (dollars(each["usd_per_1000"]), dollars(each.get("usd_per_accepted")))
-        table.add_row(*names, *times, *rates, *prices)
+        table.add_row(Text(visible(str(each["who"]))), *times, *rates, *prices)
     return table
+
+
+def models_line(systems: Sequence[Mapping[str, Any]]) -> "Text":
+    """Which model each system is, and with what prompt it was asked."""
+    from rich.text import Text
+
+    told = (f"{each['who']}: {each['model']}, prompt {each['prompt']}" for each in systems)
+    return Text(visible("; ".join(told)), style="dim")
 
 
 def interval(score: Mapping[str, Any]) -> str:
@@ -151,7 +157,7 @@ def interval(score: Mapping[str, Any]) -> str:
 def difference(paired: Mapping[str, Any]) -> str:
     """One paired difference in a line."""
     bounds = f"{points(paired['low'])} to {points(paired['high'])}"
-    metric = paired["metric"].replace("_", " ")
+    metric = named(paired["metric"])
     return visible(
         f"{paired['a']} - {paired['b']}: {points(paired['diff'])} points of {metric} (95%: {bounds})"
     )

@@ -50,7 +50,7 @@ def reason(rule: str) -> str:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """0.884 -> 88.4%."""
-    return "unknown" if share is None else f"{100 * share:.{digits}f}%"
+    return "unknown" if share is None else f"{100 * share:z.{digits}f}%"
 
 
 def points(share: float | None) -> str:
@@ -67,7 +67,7 @@ def usd(amount: float | None) -> str:
         return "unknown"
     if amount == 0:
         return "$0"
-    if abs(amount) < 0.01:
+    if abs(amount) < 0.1:
         return f"${amount:.2g}" if abs(amount) >= 0.0001 else f"${amount:.1e}"
     return f"${amount:,.2f}" if abs(amount) < 1000 else f"${amount:,.0f}"
 

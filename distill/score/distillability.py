@@ -142,12 +142,16 @@ def _times(left: float | None, right: float | None) -> float | None:
 
 
 def by(name: str, row: Mapping[str, Any]) -> float:
-    """What `--sort NAME` sorts a row of the table by, more first; the unknown last."""
-    found = row.get("terms") or {}
+    """What `--sort NAME` sorts a row of the table by, more first; the unknown last.
+
+    A log without a period has no month: there its own sums are what is compared.
+    """
+    found, logged = row.get("terms") or {}, row.get("traffic") or {}
+    monthly = logged.get("calls_a_month") is not None
     values = {
         "distillability": found.get("value"),
         "score": row["low"],
-        "cost": (row.get("traffic") or {}).get("usd_a_month"),
-        "volume": (row.get("traffic") or {}).get("calls_a_month"),
+        "cost": logged.get("usd_a_month" if monthly else "usd"),
+        "volume": logged.get("calls_a_month" if monthly else "requests"),
     }
     return -1.0 if values[name] is None else float(values[name])

@@ -64,7 +64,12 @@ def _no_better(teacher: Score, chance: Chance) -> str:
 
 def _measured(student: Score, teacher: Score) -> str:
     both = f"{_value(student.value, student.metric)} against {_value(teacher.value, teacher.metric)}"
-    return f"{both} right" if student.metric in RIGHT else f"{student.metric.replace('_', ' ')} {both}"
+    return f"{both} right" if student.metric in RIGHT else f"{named(student.metric)} {both}"
+
+
+def named(metric: str) -> str:
+    """A metric's name inside a sentence."""
+    return {"chrf": "chrF", "rouge_l": "ROUGE-L"}.get(metric, metric.replace("_", " ").replace(" f1", " F1"))
 
 
 def _value(value: float, metric: str) -> str:

@@ -83,12 +83,10 @@ async def compare(
     only, held_out = allowed(task, config.answers), gather_rows(run, config, task)
     if only:
         student, base = student.limited_to(only), base.limited_to(only)
-    others = [limited(other, only) for other in others]
     foretell(held_out, progress)
     run.begin("compare")
     run.html.unlink(missing_ok=True)
     teaching, room = Teaching.of(run, task), answer_tokens(run)
-    told: list[str] = []
     answers = Answers(run.answers, task)
     ask = partial(ask_student, answers, progress=progress, room=room, batch_size=config.answer_batch)
     plain = Other("base", base.model, None, lambda: base, only)
@@ -96,8 +94,7 @@ async def compare(
         asked = {"teacher": await ask_teacher(answers, held_out, teaching, teacher, progress)}
         held_out, without_teacher = answered(held_out, asked["teacher"])
         ask = partial(ask, rows=held_out)
-        if config.ask_twice:
-            asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
+        asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
         tuned = Other("student", student.model, adapter_digest(run), lambda: student, only)
         shown = teaching.shown if promptable(run, teaching, held_out) else None
         asked |= await ask_students(ask, [tuned, plain, *others], shown, valid_rows(run, config, task))
@@ -105,10 +102,9 @@ async def compare(
         answers.keep_only(asked)
     finally:
         answers.close()
-    models = model_names(teacher, student, base, others)
     predictions = {who: answers.of(who, rows) for who, rows in asked.items()}
     measured = Measured(
-        models={who: models[who] for who in asked if who not in ASIDE},
+        models=model_names(asked, teacher, student, base, others),
         prompts={who: teaching.prompt if who in ("teacher", PROMPTED) else "student" for who in asked},
         single_s=tuple(timed),
         gold_left_out=held_out.gold_left_out,
@@ -137,14 +133,14 @@ async def ask_students(
     valid: HeldOut | None,
 ) -> dict[str, list[Row]]:
     """Who -> the rows it answered: the run's student (the valid rows too), the base (also as the teacher is
-    asked, where that is another prompt), and the others.
+    asked, where that is another prompt), and the others, limited as that student is.
     """
     tuned, plain, *others = students
     asked = {"student": await ask(tuned), "base": await ask(plain)}
     if teachers_prompt:
         asked[PROMPTED] = await ask(plain._replace(who=PROMPTED), shown=teachers_prompt)
     for other in others:
-        asked[other.who] = await ask(other)
+        asked[other.who] = await ask(limited(other, tuned.only))
     if valid:
         asked[VALID] = await ask(tuned._replace(who=VALID), rows=valid)
     return asked
@@ -158,10 +154,13 @@ def write_cascade(run: Run, report: Mapping[str, Any]) -> None:
         jsonl.replace_json(run.cascade, {"schema": 1, **{name: section[name] for name in wanted}})
 
 
-def model_names(teacher: Teacher, student: Student, base: Student, others: Sequence[Other]) -> dict[str, str]:
-    """Who -> the name of its model."""
+def model_names(
+    asked: Mapping[str, object], teacher: Teacher, student: Student, base: Student, others: Sequence[Other]
+) -> dict[str, str]:
+    """Who -> the name of its model, of those that were asked."""
     names = {"teacher": teacher.model, "student": student.model, "base": base.model, PROMPTED: base.model}
-    return names | {other.who: other.model for other in others}
+    names |= {other.who: other.model for other in others}
+    return {who: names[who] for who in asked if who not in ASIDE}
 
 
 async def judge_answers(
@@ -212,6 +211,8 @@ async def second_answers(
     progress: Progress,
 ) -> tuple[list[Row], list[str]]:
     """(rows the teacher answered a second time, notes). A teacher that is gone is no reason to stop here."""
+    if not config.ask_twice:
+        return [], []
     try:
         rows = await ask_teacher(answers, held_out, teaching, teacher, progress, again=config.ask_twice)
         return rows, []

@@ -77,6 +77,10 @@ async def explore(
             "an empty brief", where="BRIEF", hint='say what your company does: distill explore "…"'
         )
     own, gold = own_task(config)
+    if config.ok > config.good:
+        raise UsageError(
+            f"the bar of ~OK, {config.ok:g}, is above that of good, {config.good:g}", where="--ok, --good"
+        )
     if brief.strip():
         brief_parts(brief)  # an unfit file is said before anything is paid for
     run.begin("explore")

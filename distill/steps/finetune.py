@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from distill.config import FinetuneConfig
 from distill.store import jsonl
 from distill.store.run import Run, digest
+from distill.student import onward
 from distill.student.choosing import train_kind
 from distill.student.data import prepare, training_pairs, trains_reasons, with_reasons
 from distill.student.documents import texts_digest
@@ -34,12 +35,13 @@ SHOWN = 2  # rows of the mask shown on the terminal
 
 def made_from(run: Run, config: FinetuneConfig) -> dict[str, Any]:
     """What the student depends on: each knob, and a digest of each file of pairs. For `run.changed`."""
+    start = onward.other(run, config)
     if config.stage == "pt":
-        return {**asdict(config), "texts_digest": texts_digest(config.texts)}
+        return {**asdict(config), **start, "texts_digest": texts_digest(config.texts)}
     files = {f"{name}.jsonl": digest(run.splits[name]) for name in ("train", "valid")}
     reasons = {"rationale": True} if trains_reasons(run) else {}
     knobs = {name: value for name, value in asdict(config).items() if name != "learning_curve"}
-    return {**knobs, **files, **reasons}
+    return {**knobs, **files, **reasons, **start}
 
 
 def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, Any]:
@@ -49,6 +51,7 @@ def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, 
     is absent or too small, DistillError where a loss is not finite, Interrupted on Ctrl-C or SIGTERM: a
     checkpoint is written, and the next run with the same pairs and settings goes on from it.
     """
+    onward.check(config)
     source = made_from(run, config)
     if config.stage == "pt":
         summary = train_student(run, config, progress, (), ())
@@ -73,6 +76,7 @@ def train_student(
     from distill.weights import student_weights
 
     weights, device = student_weights(config.student), pick(config.device, config.dtype)
+    config, start = onward.shaped(run, config, "causal", progress.say), onward.started(run, config)
     progress.begin(f"open {weights.label}", None)
     progress.say(device.line)
     with read_once() if weights.gguf_file else nullcontext():
@@ -87,13 +91,14 @@ def train_student(
     chat, rows, held_out = data.chat, data.train.passed(), data.valid.passed()
     told = soft.targets_for(config.kd_weight, chat, rows, train, progress.say)
     recipe = derive(config, len(rows), shape.hidden_size)
-    source = {**made_from(run, config), "weights": lora.fingerprint(model)}
+    source = {**made_from(run, config), **start, "weights": lora.fingerprint(model)}
     wrapped = lora.attach(model, recipe.lora, config.seed)
-    run.begin("finetune")  # not before: a student that cannot be trained leaves the one there was
-    show_mask(run, chat, [*rows, *held_out], progress)
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
     with device.autocast():
         net = choose_packing(open_net(model), device, config.packing, progress.say)
+    onward.put_in(run, config, wrapped, weights.label)  # not before: dropout would blur the trials
+    run.begin("finetune")  # not before: a student that cannot be trained leaves the one there was
+    show_mask(run, chat, [*rows, *held_out], progress)
     loss = soft.loss_with(told, config.kd_weight)
     learner = Learner(net, lora.trainable(wrapped), chat.pad, device, wrapped, loss)
     trained, measured = fit(run, recipe, progress, learner, (rows, held_out), source)
@@ -102,6 +107,7 @@ def train_student(
         "device": device.line,
         "method": config.method,
         "derived": list(recipe.reasons),
+        **start,
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         **measured,
         **counts(rows, held_out),

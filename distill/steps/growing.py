@@ -19,6 +19,7 @@ from distill.score.stats import FEW, mean_interval
 from distill.store import jsonl
 from distill.store.run import Run, digest
 from distill.store.taskfile import read_task, write_task
+from distill.student import onward
 from distill.types import Pair, Prediction, Progress, Task, content_id
 
 SHARES = (8, 4, 2)
@@ -41,6 +42,7 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 def check(run: Run, config: FinetuneConfig) -> None:
     """Raise UsageError where there is nothing to score a curve on."""
     where = "--learning-curve"
+    onward.check(config)
     if config.stage == "pt":
         raise UsageError("raw texts have no answers to score", where=where, hint="leave --stage pt out")
     path = run.splits["valid"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill.config import FinetuneConfig
+from distill.errors import UsageError
 from distill.store.run import Run
 from distill.types import Progress
 
@@ -22,9 +23,17 @@ def inspect_data(run: Run, config: FinetuneConfig, count: int, progress: Progres
     from distill.student import causal
     from distill.student.data import prepare, training_pairs, with_reasons
     from distill.student.mask import mask_text
-    from distill.weights import student_weights
+    from distill.student.opening import weights_for
 
-    weights = student_weights(config.student)
+    if config.student_kind == "classifier" and config.stage == "sft":
+        raise UsageError(
+            "a classifier learns one label a row and no tokens",
+            where="--student-kind classifier",
+            hint="finetune leaves each row with its label in mask.txt; for a language model: --student MODEL",
+        )
+    weights = weights_for(
+        config.student, "causal", "auto" if config.student == "auto" else config.student_kind
+    )
     progress.begin(f"open the tokenizer of {weights.label}", None)
     tokenizer, model = causal.load_tokenizer(weights)
     has_template = bool(tokenizer.chat_template)

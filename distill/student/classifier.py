@@ -226,8 +226,6 @@ class ClassifierStudent:
 
 def open_classifier(weights: "Weights", device: Device, folder: Path) -> ClassifierStudent:
     """The classifier in `folder`, on the encoder it was trained on. Raises UsageError where they differ."""
-    import safetensors.torch
-
     card = read_card(folder)
     if card is None:
         raise UsageError("no classifier here", where=str(folder), hint="run: distill finetune")
@@ -239,6 +237,16 @@ def open_classifier(weights: "Weights", device: Device, folder: Path) -> Classif
             hint=f"use --student {card.encoder}, or run: distill finetune",
         )
     net = attach(encoder, card, 0.0, 0.0, 0)
+    load_into(net, folder)
+    net.requires_grad_(False)
+    reader = Reader(tokenizer, card.limit, card.trims)
+    return ClassifierStudent(weights.label, net.eval(), reader, card, device, weights)
+
+
+def load_into(net: Head, folder: Path) -> None:
+    """What was trained into `folder` into a fresh net. Raises UsageError where it does not fit."""
+    import safetensors.torch
+
     parameters = trained(net)
     try:
         state = safetensors.torch.load_file(folder / TENSORS)
@@ -253,9 +261,6 @@ def open_classifier(weights: "Weights", device: Device, folder: Path) -> Classif
             where=str(folder),
             hint="run: distill finetune",
         ) from None
-    net.requires_grad_(False)
-    reader = Reader(tokenizer, card.limit, card.trims)
-    return ClassifierStudent(weights.label, net.eval(), reader, card, device, weights)
 
 
 def open_untrained(weights: "Weights", device: Device, card: Card) -> ClassifierStudent:

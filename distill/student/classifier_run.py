@@ -16,7 +16,7 @@ from distill.errors import UsageError
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import read_task
-from distill.student import classifier, fitting, pairs_in
+from distill.student import classifier, fitting, onward, pairs_in
 from distill.student.device import pick
 from distill.student.heads import Head
 from distill.student.lora import fingerprint
@@ -55,6 +55,7 @@ def train_classifier(
     progress.begin(f"open {weights.label}", None)
     progress.say(device.line)
     encoder, tokenizer = classifier.load(weights, device)
+    config = onward.shaped(run, config, "classifier", progress.say)
     recipe = fitting.recipe_of(config, len(split[0]), encoder.config.hidden_size)
     card = classifier.Card(
         labels=labels,
@@ -70,12 +71,14 @@ def train_classifier(
         trims=config.on_long == "trim-prompt",
     )
     rows, valid = encoded(config, card, tokenizer, split, progress)
+    net = classifier.attach(encoder, card, config.head_dropout, config.lora_dropout, config.seed)
+    onward.put_in_head(run, config, net, card)
     run.begin("finetune")  # not before: a student that cannot be loaded leaves the one there was
     show(run, labels, tokenizer, [*rows, *valid], progress)
-    net = classifier.attach(encoder, card, config.head_dropout, config.lora_dropout, config.seed)
     learner = fitting.learner_of(net, tokenizer.pad_token_id, device)
     known = content_id([(row.ids, row.label) for row in rows], [(row.ids, row.label) for row in valid])
     source = {**msgspec.to_builtins(card), "rows": known, "config": plain(config)}
+    source |= onward.started(run, config)
     trained, measured = engine(run, recipe, progress, learner, (rows, valid), source)
     outcome = fitting.outcome(learner, valid)
     write(run.adapter, net, msgspec.structs.replace(card, temperature=outcome.temperature))
@@ -88,6 +91,7 @@ def train_classifier(
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         "method": config.method,
         "derived": list(recipe.reasons),
+        **onward.started(run, config),
         "stops": msgspec.to_builtins(Stops(skipped="a classifier's answer is one label")),
         **measured,
         **results(rows, valid, trained, outcome),
@@ -165,7 +169,7 @@ def show(
     jsonl.replace_bytes(run.mask, (line(row).encode() + b"\n" for row in rows))
     progress.say(f"a head on the encoder is trained to give what is between ⟦ and ⟧ ({run.mask})")
     for row in rows[:SHOWN]:
-        progress.say(line(row))
+        progress.marked(line(row))
 
 
 def write(folder: Path, net: Head, card: classifier.Card) -> None:

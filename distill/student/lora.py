@@ -150,6 +150,17 @@ def load(model: Any, folder: Path, base: str) -> Any:
     """`model` with the adapter in `folder` on it, not trainable. Raises UsageError where it does not fit."""
     import peft
 
+    check_base(model, folder, base)
+    try:
+        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UsageError(
+            f"the adapter cannot be loaded: {error}", where=str(folder), hint="run: distill finetune"
+        ) from None
+
+
+def check_base(model: Any, folder: Path, base: str) -> None:
+    """Raise UsageError unless the adapter in `folder` was trained on the weights of `model`, named `base`."""
     card = read_card(folder)
     if card.fingerprint != fingerprint(model):
         raise UsageError(
@@ -157,12 +168,6 @@ def load(model: Any, folder: Path, base: str) -> Any:
             where=str(folder),
             hint=f"use --student {card.base}, or run: distill finetune",
         )
-    try:
-        return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=False)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UsageError(
-            f"the adapter cannot be loaded: {error}", where=str(folder), hint="run: distill finetune"
-        ) from None
 
 
 def read_card(folder: Path) -> Card:

@@ -234,6 +234,8 @@ def test_an_unknown_price_is_not_drawn_and_not_zero():
     assert "student 80.0% at $0.0030" in drawn or "student 80.0% at $0.003" in drawn
     assert words.usd(None) == "unknown"
     assert words.usd(0) == "$0"
+    assert (words.usd(0.0142), words.usd(0.0094), words.usd(1.5)) == ("$0.014", "$0.0094", "$1.50")
+    assert words.percent(-0.001, 0) == "0%"
 
 
 def test_axes_hold_their_values_and_their_ticks():
@@ -242,6 +244,7 @@ def test_axes_hold_their_values_and_their_ticks():
     assert axis.at(0.000001) == 50
     assert all(axis.low <= tick <= axis.high for tick in axis.ticks())
     assert len(linear([0.5, 0.5], 0, 10).ticks()) >= 2
+    assert len(logarithmic([6.2, 6.9], 0, 100, room=1.05).ticks()) >= 2
     assert Axis(0, 1, 0, 100).ticks() == [0, 0.2, 0.4, 0.6, 0.8, 1.0]
     assert len(thinned([(step, 1.0) for step in range(100_000)])) <= 600
 

@@ -3,6 +3,7 @@
 import re
 from html import unescape
 
+import msgspec
 import pytest
 
 from distill.report.scouting import HIDDEN, look
@@ -11,7 +12,7 @@ from distill.report.scouting_page import render
 from distill.scouted import Probe, Scouted, Trial
 from distill.steps.explore import summarised
 from distill.teacher.prices import Prices
-from distill.types import Task
+from distill.types import Example, Task
 from distill.worth import with_terms
 from tests.conftest import MOOD
 
@@ -73,6 +74,22 @@ def test_without_excerpts_there_are_labels_and_no_words():
     assert HIDDEN in html
     assert "alert(1)&lt;/script&gt;&lt;img src=x onerror=alert(2)&gt; 1" not in html
     assert "alert(1)&lt;/script&gt;&lt;img src=x onerror=alert(2)&gt; 1" in page(scouted())
+
+
+def test_the_best_prompt_is_shown_as_it_is_sent_and_tuning_has_no_interval():
+    own = msgspec.structs.replace
+    found = scouted()
+    best = own(found.trials[0], instruction="Read it well.", shots=(Example("a cosy note", "happy"),))
+    found = own(found, trials=[best, *found.trials[1:]])
+    html = page(found)
+    assert "[system] Read it well." in html
+    assert "a cosy note" in html
+    assert "{input}" in html
+    assert html.count('class="quiet">tuning<') == sum(trial.tuning for trial in found.trials) == 1
+    hidden = page(found, excerpts=False)
+    assert "Read it well." not in hidden
+    assert "a cosy note" not in hidden
+    assert "{input}" in hidden
 
 
 def test_a_student_that_was_not_asked_stands_apart_and_unknown_is_a_dash():

@@ -48,7 +48,7 @@ def test_agreement_with_the_teacher_is_not_called_truth(split, warned):
 
 
 def test_graded_metrics_are_not_called_right():
-    assert "token f1 0.846 against 0.796" in told(0.05, 0.01, 0.09, metric="token_f1").sentence
+    assert "token F1 0.846 against 0.796" in told(0.05, 0.01, 0.09, metric="token_f1").sentence
 
 
 def test_points():

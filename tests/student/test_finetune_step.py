@@ -182,6 +182,30 @@ def test_what_another_method_trains_is_what_is_opened(run, student_folder, metho
         assert loss(student.base()) == pytest.approx(untouched, abs=1e-6)
 
 
+@pytest.mark.parametrize("method", ["lora", "dora", "rslora"])
+def test_peft_alone_loads_what_was_saved(run, student_folder, method):
+    """No distill needed: transformers and peft give the logits that are given here."""
+    import peft
+    import torch
+    import transformers
+
+    from distill.student.causal import open_student
+    from distill.student.device import pick
+    from distill.weights import student_weights
+
+    finetune(run, config_of(student_folder, method=method, learning_rate=5e-3), Quiet())
+    ours = open_student(student_weights(str(student_folder)), pick("cpu", "float32"), run.adapter)
+    plain = transformers.AutoModelForCausalLM.from_pretrained(student_folder, dtype=torch.float32)
+    theirs = peft.PeftModel.from_pretrained(plain, str(run.adapter)).eval()
+    ids = torch.tensor([ours.chat.prompt(few_pairs(1)[0].messages)])
+    with torch.no_grad():
+        here, there = ours.peft_model(input_ids=ids).logits, theirs(input_ids=ids).logits
+        with theirs.disable_adapter():
+            base = theirs(input_ids=ids).logits
+    assert (here - there).abs().max() < 1e-5
+    assert (base - there).abs().max() > 0.1
+
+
 def test_a_pickled_adapter_and_4_bits_without_cuda_are_refused_by_name(run, student_folder, tmp_path):
     from distill.errors import DeviceError
     from distill.student.lora import read_card

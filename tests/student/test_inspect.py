@@ -108,6 +108,26 @@ def test_the_command_fails_on_an_unfit_row(run, tokenizer_only):
     assert "end-of-turn token" in done.exception.message
 
 
+def test_a_student_that_was_chosen_or_is_a_classifier(run, tokenizer_only):
+    """`--student auto` is looked at as a language model; a classifier has no tokens to show."""
+    from distill.steps.inspecting import inspect_data
+    from distill.student import opening
+
+    with pytest.raises(UsageError, match="no tokens"):
+        inspect_data(run, FinetuneConfig(student=str(tokenizer_only), student_kind="classifier"), 1, Quiet())
+    asked = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(opening, "student_weights", lambda name: asked.append(name) or local(tokenizer_only))
+        assert inspect_data(run, FinetuneConfig(student="auto"), 1, Quiet())["rows"]["train"] > 1
+    assert asked == ["local"]
+
+
+def local(folder):
+    from distill.weights import student_weights
+
+    return student_weights(str(folder))
+
+
 def test_marks_are_coloured_on_a_terminal_alone():
     from distill.console import Console
 
