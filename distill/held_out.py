@@ -78,6 +78,11 @@ def answered(held_out: HeldOut, rows: Sequence[Row]) -> tuple[HeldOut, dict[str,
     return held_out._replace(splits=splits), {split: count for split, count in left.items() if count}
 
 
+def all_imported(pairs: Sequence[Pair]) -> bool:
+    """Whether the answers of all of these came with an imported file, and from no teacher of ours."""
+    return bool(pairs) and all(pair.origin == "imported" for pair in pairs)
+
+
 def check_student(run: Run, task: Task, trained_on: Sequence[Pair]) -> None:
     """Raises UsageError or DataError where the student was trained on other pairs, or for another task."""
     made_from = (run.summary("finetune") or {}).get("made_from", {})

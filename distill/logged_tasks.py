@@ -123,7 +123,9 @@ def write_picked(rows: Path, template: int, to: Path) -> int:
         for _, row in jsonl.read(rows, Row):
             if row.template == template:
                 count += 1
-                yield {"messages": msgspec.to_builtins(row.messages), "response": row.response}
+                # As a turn, so that an answer which is JSON itself is not taken for a provider's body.
+                said = {"role": "assistant", "content": row.response}
+                yield {"messages": [*msgspec.to_builtins(row.messages), said]}
 
     jsonl.replace(to, picked())
     return count

@@ -17,6 +17,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     `models` and `prompts` are by system. `single_s`: seconds for single rows of the student. `upfront_usd`:
     what the student cost so far, by what for; None is unknown. `data` is generate's receipt in short.
     `without_teacher`: rows by split that a teacher which is gone left unanswered, and so nobody was asked.
+    `test_imported`: the test rows came with their answers, by import; no teacher was asked for them.
     `failed_checks`: system -> split -> answers that one of the user's own rules drops; {} without rules.
     """
 
@@ -31,6 +32,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     told: tuple[str, ...] = ()
     without_teacher: dict[str, int] = {}
     failed_checks: dict[str, dict[str, int]] = {}
+    test_imported: bool = False
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

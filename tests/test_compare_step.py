@@ -231,6 +231,18 @@ def test_without_gold_the_verdict_says_it_is_agreement(run):
     assert report["systems"][0]["usd_per_1000"] is None
 
 
+def test_imported_answers_are_not_called_the_teachers(run):
+    rows = [Pair.make(student_messages(TASK, text(n)), gold_of(text(n)), "imported") for n in range(40)]
+    jsonl.replace(run.splits["test"], rows)
+    report = compared(run)
+    assert "wrote and agreed" not in json.dumps([report["verdict"], report["notes"]])
+    assert any("those of the imported file" in note for note in report["notes"])
+    assert "imported with their answers" in run.html.read_text()
+    assert verify(run)["verdict"] == report["verdict"]
+    jsonl.replace(run.splits["test"], [*rows[1:], msgspec.structs.replace(rows[0], origin="written")])
+    assert "agreement with the teacher, not truth" in compared(run)["verdict"]["sentence"]
+
+
 def test_every_answer_is_on_disk_once(run):
     compared(run)
     rows = [record for _, record in jsonl.read(run.answers, Prediction)]

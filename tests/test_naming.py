@@ -3,8 +3,14 @@
 import asyncio
 import json
 
+import pytest
+
+from distill.logged_tasks import write_picked
 from distill.naming import name_all, name_request
-from distill.types import Quiet
+from distill.store import jsonl
+from distill.store.logs import read_logs
+from distill.traffic.clusters import Row
+from distill.types import Message, Quiet
 from tests.traffic.test_clusters import labelled, line, sort
 from tests.traffic.test_templates import sentences
 
@@ -54,3 +60,13 @@ def test_free_answers_and_inputs_are_not_shown_to_the_namer(tmp_path):
     assert "happy | Sad." in labels or "Sad. | happy" in labels
     assert "look like this: free text" in poems
     assert not any(text in labels + poems for text in sentences(40) + sentences(30, seed=5))
+
+
+@pytest.mark.parametrize("said", ["happy", '{"vendor": "Acme", "total": 7}', '{"error": "none"}'])
+def test_picked_requests_are_read_as_they_were_written(tmp_path, said):
+    turns = (Message("user", "Take out the vendor."),)
+    rows = [Row(turns, said, template) for template in (0, 1, 0)]
+    jsonl.replace(tmp_path / "rows.jsonl", rows)
+    assert write_picked(tmp_path / "rows.jsonl", 0, tmp_path / "picked.jsonl") == 2
+    read = read_logs(tmp_path / "picked.jsonl")
+    assert [(entry.messages, entry.response) for entry in read.entries] == [(turns, said)] * 2

@@ -80,7 +80,9 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         "task": task.name,
         "kind": task.kind,
         "primary_metric": primary(task),
-        "verdict": msgspec.to_builtins(decide(task, by_split[name], scores, paired, config)),
+        "verdict": msgspec.to_builtins(
+            decide(task, by_split[name], scores, paired, config, imported=measured.test_imported)
+        ),
         "scores": msgspec.to_builtins(scores),
         "paired": msgspec.to_builtins(paired),
         "systems": systems,
@@ -144,12 +146,16 @@ def decide(
     scores: Sequence[Score],
     paired: Sequence[PairedDifference],
     config: CompareConfig,
+    *,
+    imported: bool,
 ) -> GateVerdict:
     """The verdict on one split: student against teacher on the primary metric."""
     by_chance = chance(task, split["teacher"].rows)
     mine = {s.who: s for s in scores if s.split == by_chance.split and s.metric == primary(task)}
     difference = next(p for p in paired if p.split == by_chance.split and p.b == "teacher")
-    return verdict(mine["student"], mine["teacher"], difference, config.max_drop, by_chance)
+    return verdict(
+        mine["student"], mine["teacher"], difference, config.max_drop, by_chance, imported=imported
+    )
 
 
 def of_split(task: Task, name: str, split: Split, seed: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from distill.report.scored import Scored, Split
 from distill.results import Measured
 from distill.score.paired import detectable_difference
 from distill.score.stats import wilson
-from distill.score.verdict import CAVEAT
+from distill.score.verdict import CAVEAT, IMPORTED
 
 LIMITED = (
     "Students could say nothing but the task's labels (--answers labels), and so were never off-label; the"
@@ -31,7 +31,7 @@ def notes(
         f"The teacher is gone: it has no answer to {count} {name} rows. They are left out for everybody."
         for name, count in measured.without_teacher.items()
     ]
-    told += [f"On test rows: {CAVEAT}."] if "test" in by_split else []
+    told += [f"On test rows: {IMPORTED if measured.test_imported else CAVEAT}."] if "test" in by_split else []
     told += [LIMITED] if limited else []
     if measured.gold_left_out:
         told.append(f"{measured.gold_left_out} gold rows were left out: trained on, or shown in prompts.")

@@ -67,7 +67,9 @@ def done(
     if metrics and metrics.get("rows"):
         made += f"{models['base']} was trained on {metrics['rows']['train']:,} of them: the student. "
     n = next(each["n"] for each in report["scores"] if each["split"] == split)
-    by = "with known answers" if split == "gold" else "kept out of the training, made by the teacher"
+    imported = (report.get("measured") or {}).get("test_imported")
+    whose = "imported with their answers" if imported else "made by the teacher"
+    by = "with known answers" if split == "gold" else f"kept out of the training, {whose}"
     asked = f"Then teacher and student answered the same {n:,} rows, {by}, and were compared row by row."
     return {"instruction": visible(run.get("instruction") or ""), "made": made, "asked": asked}
 

@@ -11,15 +11,25 @@ RIGHT = ("accuracy", "exact", "same_number")
 """Metrics by which a row is right or wrong."""
 LONGEST_SHOWN = 40
 CAVEAT = "the teacher wrote and agreed on these rows itself, so this is agreement with the teacher, not truth"
+IMPORTED = (
+    "their answers are those of the imported file: where a model wrote it, this is agreement with it,"
+    " not truth"
+)
 
 
 def verdict(
-    student: Score, teacher: Score, difference: PairedDifference, max_drop: float, chance: Chance
+    student: Score,
+    teacher: Score,
+    difference: PairedDifference,
+    max_drop: float,
+    chance: Chance,
+    *,
+    imported: bool = False,
 ) -> GateVerdict:
     """Whether the student stays within `max_drop` points of the teacher, with a sentence that says why.
 
     More sentences say that the teacher is no better than `chance`, where it is not, and that the rows were
-    answered by the teacher itself, on the split "test".
+    answered by the teacher itself, on the split "test" where it was not `imported` with its answers.
     """
     passed = gate(Interval(difference.diff, difference.low, difference.high, difference.n), max_drop)
     facts = (
@@ -37,7 +47,7 @@ def verdict(
     beats_chance = teacher.low > chance.value
     if not beats_chance:
         sentence += f" But {_no_better(teacher, chance)}."
-    if difference.split == "test":
+    if difference.split == "test" and not imported:
         sentence += f" But {CAVEAT}: label some rows yourself and pass --gold FILE."
     return GateVerdict(
         answer=passed.answer,

@@ -13,7 +13,7 @@ from typing import Any
 
 from distill.config import CompareConfig, GenerateConfig
 from distill.errors import CredentialsError, TeacherError, UsageError
-from distill.held_out import HeldOut, answered, gather_rows, valid_rows
+from distill.held_out import HeldOut, all_imported, answered, gather_rows, valid_rows
 from distill.judging import Judge, judged, rows_to_judge
 from distill.report.build import build
 from distill.report.html import write_html
@@ -115,6 +115,7 @@ async def compare(
         told=tuple(told),
         without_teacher=without_teacher,
         failed_checks=own_rules(run, predictions),
+        test_imported=all_imported(held_out.splits.get("test", ())),
     )
     verdicts = await judge_answers(run, task, config, held_out, predictions, judge, teacher, progress)
     report = build(task, config, predictions, measured) | verdicts

@@ -31,9 +31,7 @@ def inspect_data(run: Run, config: FinetuneConfig, count: int, progress: Progres
             where="--student-kind classifier",
             hint="finetune leaves each row with its label in mask.txt; for a language model: --student MODEL",
         )
-    weights = weights_for(
-        config.student, "causal", "auto" if config.student == "auto" else config.student_kind
-    )
+    weights = weights_for(config.student, "causal", config.student_kind)
     progress.begin(f"open the tokenizer of {weights.label}", None)
     tokenizer, model = causal.load_tokenizer(weights)
     has_template = bool(tokenizer.chat_template)

@@ -22,6 +22,8 @@ REQUEST_KEYS = ("request", "request_body", "requestBody", "reqPayload", "body")
 ASKED_KEYS = ("messages", "prompt_messages", "input", "inputs", "prompt", "query")
 RESPONSE_KEYS = ("response", "response_body", "responseBody", "respPayload")
 ANSWER_KEYS = ("choices", "output", "outputs", "completion", "completion_message", "answer", "output_text")
+BODY_KEYS = {"choices", "output", "object", "error", "role"}
+"""What tells a provider's body, written as a string, from an answer that is JSON."""
 TIME_KEYS = ("created", "created_at", "createdAt", "startTime", "timestamp", "requestedAt")
 USAGE_KEYS = ("usage", "usageDetails", "usage_details")
 FAILED = "the call failed"
@@ -141,8 +143,9 @@ def _request(record: Mapping[str, Any]) -> Any:
 def _response(record: Mapping[str, Any]) -> Any:
     """The response's body, text or choices; None where the line has none apart."""
     for name in RESPONSE_KEYS:
-        if (body := _body(record.get(name))) is not None:
-            return body
+        if (body := _body(said := record.get(name))) is not None:
+            mere_answer = isinstance(said, str) and isinstance(body, Mapping) and not BODY_KEYS & body.keys()
+            return said if mere_answer else body
     found = {name: record[name] for name in ANSWER_KEYS if record.get(name) is not None}
     return {**found, "status": record.get("status")} if found else None
 

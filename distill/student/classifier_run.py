@@ -19,11 +19,12 @@ from distill.store.taskfile import read_task
 from distill.student import classifier, fitting, onward, pairs_in
 from distill.student.device import pick
 from distill.student.heads import Head
-from distill.student.lora import fingerprint
+from distill.student.lora import LoraShape, fingerprint
 from distill.student.opening import weights_for
 from distill.student.session import Trained
 from distill.student.stopping import Stops
-from distill.types import Pair, Progress, content_id
+from distill.types import Pair, Progress, Task, content_id
+from distill.weights import Weights
 
 SHOWN = 2  # rows shown on the terminal
 
@@ -57,19 +58,7 @@ def train_classifier(
     encoder, tokenizer = classifier.load(weights, device)
     config = onward.shaped(run, config, "classifier", progress.say)
     recipe = fitting.recipe_of(config, len(split[0]), encoder.config.hidden_size)
-    card = classifier.Card(
-        labels=labels,
-        label_texts=pairs_in.label_texts(task, labels),
-        encoder=weights.label,
-        fingerprint=fingerprint(encoder),
-        pooling=classifier.pooling_of(weights, config.pooling),
-        method=config.method,
-        rank=recipe.lora.rank,
-        alpha=recipe.lora.alpha,
-        targets=config.lora_targets,
-        limit=limit(config, encoder, tokenizer),
-        trims=config.on_long == "trim-prompt",
-    )
+    card = card_for(config, recipe.lora, task, labels, weights, encoder, tokenizer)
     rows, valid = encoded(config, card, tokenizer, split, progress)
     net = classifier.attach(encoder, card, config.head_dropout, config.lora_dropout, config.seed)
     onward.put_in_head(run, config, net, card)
@@ -78,8 +67,8 @@ def train_classifier(
     learner = fitting.learner_of(net, tokenizer.pad_token_id, device)
     known = content_id([(row.ids, row.label) for row in rows], [(row.ids, row.label) for row in valid])
     source = {**msgspec.to_builtins(card), "rows": known, "config": plain(config)}
-    source |= onward.started(run, config)
-    trained, measured = engine(run, recipe, progress, learner, (rows, valid), source)
+    start = onward.started(run, config)
+    trained, measured = engine(run, recipe, progress, learner, (rows, valid), {**source, **start})
     outcome = fitting.outcome(learner, valid)
     write(run.adapter, net, msgspec.structs.replace(card, temperature=outcome.temperature))
     return {
@@ -91,11 +80,36 @@ def train_classifier(
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         "method": config.method,
         "derived": list(recipe.reasons),
-        **onward.started(run, config),
+        **start,
         "stops": msgspec.to_builtins(Stops(skipped="a classifier's answer is one label")),
         **measured,
         **results(rows, valid, trained, outcome),
     }
+
+
+def card_for(
+    config: FinetuneConfig,
+    shape: LoraShape,
+    task: Task | None,
+    labels: tuple[str, ...],
+    weights: Weights,
+    encoder: Any,
+    tokenizer: Any,
+) -> classifier.Card:
+    """What the classifier's folder will say."""
+    return classifier.Card(
+        labels=labels,
+        label_texts=pairs_in.label_texts(task, labels),
+        encoder=weights.label,
+        fingerprint=fingerprint(encoder),
+        pooling=classifier.pooling_of(weights, config.pooling),
+        method=config.method,
+        rank=shape.rank,
+        alpha=shape.alpha,
+        targets=config.lora_targets,
+        limit=limit(config, encoder, tokenizer),
+        trims=config.on_long == "trim-prompt",
+    )
 
 
 def results(

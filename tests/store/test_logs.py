@@ -244,3 +244,10 @@ def test_200_000_lines_take_seconds_and_little_beside_what_they_hold(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60 * 2**20
+
+
+@pytest.mark.parametrize("said", ['{"vendor": "Acme", "total": 7}', '{"answer": "yes"}', '{"text": "x"}'])
+def test_an_answer_that_is_json_is_an_answer(said):
+    entry = logged({"messages": ASKED, "response": said}, "log:1")
+    assert entry.response == said
+    assert logged({"messages": ASKED, "response": json.dumps(RESPONSE)}, "log:1").response == "In the post."
