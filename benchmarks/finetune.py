@@ -151,7 +151,7 @@ def speed(data: Path, setting: str, rounds: int, steps: int, tuned: str | None) 
         runs, measured = [], []
         for number in range(rounds):
             measured.append(peaks())
-            arms = [OURS, tuned, *([DEFAULT] if trials and is_main and not number else [])]
+            arms = [OURS, tuned, *([DEFAULT] if is_main and not number else [])]
             for arm in arms if number % 2 else arms[::-1]:
                 # The defaults take a minute a step or more.
                 count = TRIAL_STEPS if arm == DEFAULT else steps
@@ -248,14 +248,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument(
-        "--tuned", choices=CANDIDATES, help="the fastest TRL, where known: no trials, no default"
+        "--tuned", choices=CANDIDATES, help="the fastest TRL, where known: no trials"
     )
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     packages = ("torch", "transformers", "peft", "accelerate")
+    known = f" --tuned {asked.tuned}" if asked.tuned else ""
     found |= {
-        "command": f"benchmarks/finetune.py --data .../{asked.data.parent.name}/{asked.data.name}",
+        "command": f"benchmarks/finetune.py --data .../{asked.data.parent.name}/{asked.data.name}{known}",
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, bfloat16 by AVX-512",
         "student": "SmolLM2-135M-Instruct, LoRA r16 on all linear layers, batch 16",
