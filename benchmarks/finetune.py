@@ -247,9 +247,7 @@ def main() -> None:
     parser.add_argument("--part", choices=[*SETTINGS, "wall"], default="instructed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument(
-        "--tuned", choices=CANDIDATES, help="the fastest TRL, where known: no trials"
-    )
+    parser.add_argument("--tuned", choices=CANDIDATES, help="the fastest TRL, where known: no trials")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     found = json.loads(asked.out.read_text()) if asked.out.exists() else {}

@@ -98,8 +98,8 @@ def explore(
     context: Context, /, brief: str, show: str, sort: str | None, no_excerpts: bool, **given: Any
 ) -> None:
     """Find tasks for BRIEF (or in logs) and see how well the teacher does each."""
-    from distill.workflow import explore, present, refuse_unfinished
-    from distill.workflow_explore import Looking
+    from distill.workflow import present, refuse_unfinished
+    from distill.workflow_explore import Looking, explore
 
     summary, shown = explore(context, brief, given, looking=Looking(show, sort, no_excerpts))
     present(context, (summary, shown))

@@ -20,7 +20,8 @@ from distill.filters.chain import on_answers
 from distill.given import IMPORTED, given_candidates, logged_candidates
 from distill.making import Making
 from distill.planning import has_attributes, propose_attributes
-from distill.probing import Probe, choice, race_length, try_prompts, write_probes
+from distill.probing import choice, race_length, try_prompts, write_probes
+from distill.scouted import Probe
 from distill.store.logs import read_logs
 from distill.store.pairs import read_pairs
 from distill.store.refills import refilled_pairs

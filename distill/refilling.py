@@ -38,7 +38,7 @@ class Slot(NamedTuple):
 
     cluster: Cluster
     asked: str | None
-    count: int
+    pairs: int
     task: Task
 
 
@@ -114,7 +114,7 @@ class Refilling:
         self, making: Making, filling: Sequence[Slot], number: int, start: int, log: jsonl.Appender
     ) -> None:
         self.making, self.slots, self.number, self.log = making, filling, number, log
-        self.quota = [slot.count for slot in filling]
+        self.quota = [slot.pairs for slot in filling]
         self.kept, self.lost, self.dropped = Counter[int](), Counter[int](), Counter[str]()
         self._index = itertools.count(start)
         self._plans = [self._attributes(slot) for slot in filling]
@@ -142,7 +142,7 @@ class Refilling:
 
     def _round(self) -> Iterator[Draft]:
         """What to write next: what is missing of each slot; what a dry one leaves goes to the others."""
-        cap = [math.ceil(self.making.config.max_tries * slot.count) for slot in self.slots]
+        cap = [math.ceil(self.making.config.max_tries * slot.pairs) for slot in self.slots]
         tried = [self.kept[place] + self.lost[place] for place in range(len(self.slots))]
         able = [place for place in range(len(self.slots)) if tried[place] < cap[place] and self.kept[place]]
         left = sum(

@@ -1,4 +1,4 @@
-"""The benchmark of explore runs whole, on little data and a scripted teacher, and counts what it says it counts."""
+"""The benchmark of explore runs whole, on little data and a scripted teacher, and counts what it says."""
 
 import argparse
 import asyncio

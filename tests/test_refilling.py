@@ -51,19 +51,19 @@ def test_how_many_pairs_misses_are_worth(misses, train, n):
 def test_pairs_are_dealt_by_size_and_to_both_labels():
     clusters = [cluster("happy", "sad", 8), cluster("calm", "", 4)]
     found = slots(MOOD, clusters, 12, [])
-    assert [(each.cluster.given, each.asked, each.count) for each in found] == [
+    assert [(each.cluster.given, each.asked, each.pairs) for each in found] == [
         ("happy", "happy", 4),
         ("happy", "sad", 4),
         ("calm", "calm", 4),
     ]
-    assert sum(each.count for each in slots(MOOD, clusters, 37, [])) == 37
+    assert sum(each.pairs for each in slots(MOOD, clusters, 37, [])) == 37
 
 
 def test_more_clusters_than_pairs_leave_the_smallest_out():
     clusters = [cluster("happy", "sad", 9), cluster("sad", "happy", 3), cluster("calm", "sad", 1)]
     found = slots(MOOD, clusters, 4, [])
     assert {each.cluster.given for each in found} == {"happy", "sad"}
-    assert sum(each.count for each in slots(MOOD, clusters, 1, [])) == 1
+    assert sum(each.pairs for each in slots(MOOD, clusters, 1, [])) == 1
 
 
 def test_a_writer_is_shown_the_clusters_rows_and_for_the_other_label_what_is_like_them():

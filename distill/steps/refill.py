@@ -141,7 +141,7 @@ def counted(filling: Refilling) -> list[dict[str, Any]]:
             "cluster": slot.cluster.name,
             "misses": slot.cluster.count,
             "written_for": slot.asked,
-            "asked": slot.count,
+            "asked": slot.pairs,
             "accepted": filling.kept[place],
         }
         for place, slot in enumerate(filling.slots)
