@@ -124,6 +124,34 @@ def speed() -> str:
     return "\n".join(rows)
 
 
+def tuning() -> str:
+    """A row an arm and setting of benchmarks/finetune.py: tokens a second, share of the matmul peak, memory."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "finetune.json").read_text())
+    rows = [
+        "| pairs | arm | tokens/s | of the bfloat16 matmul peak | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for setting in ("instructed", "minimal"):
+        for arm, row in found.get(setting, {}).get("summary", {}).items():
+            if arm == "ratio":
+                spread = f"{row['least']:.1f} to {row['most']:.1f}"
+                rows.append(f"| {setting} | ratio to TRL tuned | {row['median']:.1f} ({spread}) | | |")
+                continue
+            name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
+            share = f"{row['mfu_plain']:.0%}"
+            if "mfu_executed" in row:
+                share += f" ({row['mfu_executed']:.0%} executed)"
+            speed = f"{row['tokens_per_s']:.0f} ({row['least']:.0f} to {row['most']:.0f})"
+            rows.append(f"| {setting} | {name} | {speed} | {share} | {row['peak_mb'] / 1000:.1f} GB |")
+    if "wall" in found:
+        wall = found["wall"]
+        rows.append(
+            f"\n{wall['pairs']} pairs to an adapter, one epoch, start-up included: {wall['distill_s']:.0f} s;"
+            f" TRL tuned {wall['trl_s']:.0f} s ({wall['ratio']:.1f} times as long)."
+        )
+    return "\n".join(rows)
+
+
 def sft() -> str:
     """What fine-tuning on human labels comes to, in a sentence."""
     found = json.loads((ROOT / "benchmarks" / "results" / "sft-quality.json").read_text())
@@ -159,6 +187,7 @@ def written(readme: str) -> str:
         ("lift", lift()),
         ("speed", speed()),
         ("sft", sft()),
+        ("tuning", tuning()),
         ("answering", answering()),
     ):
         start, end = f"<!-- {name}: made by dev/readme.py -->", f"<!-- end of {name} -->"
