@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill import views
-from distill.config import FinetuneConfig
+from distill.config import FinetuneConfig, plain
 from distill.console import Bar
 from distill.errors import UsageError
 from distill.options import fill
@@ -34,7 +34,7 @@ def open_students(place: Workplace) -> tuple[Any, Any]:
 
     trained = (place.run.summary("finetune") or {})["made_from"]
     config = fill(FinetuneConfig, trained)
-    if changed := place.run.changed("finetune", made_from(place.run, config)):
+    if changed := place.run.changed("finetune", made_from(place.run, config), plain(FinetuneConfig())):
         raise UsageError(
             f"the student is stale: {', '.join(changed)} changed since it was trained",
             where=str(place.run.adapter),

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from distill import views
 from distill.ask import ANSWER_HOLES
-from distill.config import SpendConfig, TeacherConfig, plain
+from distill.config import (
+    CompareConfig,
+    ExploreConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    SpendConfig,
+    TeacherConfig,
+    plain,
+)
 from distill.console import Bar, Console
 from distill.errors import Interrupted, UsageError
 from distill.options import fill, flag
@@ -59,11 +67,22 @@ class Workplace:
         summary = self.run.summary(step)
         if summary is None:
             return None
-        if changed := self.run.changed(step, made_from):
+        if changed := self.run.changed(step, made_from, defaults_of(step)):
             self.console.say(f"{step} is stale ({', '.join(changed)} changed): running it again")
             return None
         self.console.say(f"{step} is done and nothing changed; this is what it left:")
         return summary
+
+
+def defaults_of(step: Step) -> dict[str, Any]:
+    """Each knob of the step at its default, as `made_from` has it; none for what has no knobs."""
+    kinds: dict[Step, type[Any]] = {
+        "explore": ExploreConfig,
+        "generate": GenerateConfig,
+        "finetune": FinetuneConfig,
+        "compare": CompareConfig,
+    }
+    return plain(kinds[step]()) if step in kinds else {}
 
 
 @contextmanager

@@ -204,9 +204,12 @@ class Run:
         """Write the step's summary, the last thing it does."""
         jsonl.replace_json(self.summary_path(step), {"schema": 1, **summary, "made_from": dict(made_from)})
 
-    def changed(self, step: Step, made_from: Mapping[str, Any]) -> list[str]:
+    def changed(
+        self, step: Step, made_from: Mapping[str, Any], defaults: Mapping[str, Any] | None = None
+    ) -> list[str]:
         """The names of what differs from when the step was done; empty if nothing does.
 
+        A knob that there was not yet, and that stands at its value of `defaults`, makes no difference.
         Raises UsageError where the step is not done.
         """
         summary = self.summary(step)
@@ -214,9 +217,11 @@ class Run:
             raise UsageError(
                 f"{step} is not done yet", where=str(self.summary_path(step)), hint=f"run: distill {step}"
             )
-        before = summary.get("made_from", {})
-        now = msgspec.json.decode(msgspec.json.encode(dict(made_from)))
-        return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        before, now, new = (
+            msgspec.json.decode(msgspec.json.encode(dict(values)))
+            for values in (summary.get("made_from", {}), made_from, defaults or {})
+        )
+        return sorted(name for name in {*before, *now} if before.get(name, new.get(name)) != now.get(name))
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -37,6 +37,9 @@ def test_step_is_done_only_between_finish_and_begin(tmp_path):
     assert run.summary("generate")["accepted"] == 3
     assert run.changed("generate", {"n": 3, "file": None}) == []
     assert run.changed("generate", {"n": 4, "other": 1}) == ["n", "other"]
+    # A knob of a newer distill, left alone, makes nothing stale.
+    newer = {"n": 3, "file": None, "weight": 0.5, "folder": "a"}
+    assert run.changed("generate", newer, {"weight": 0.5, "folder": None, "n": 9}) == ["folder"]
     run.begin("generate")
     assert run.summary("generate") is None
 
