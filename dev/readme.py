@@ -125,7 +125,7 @@ def speed() -> str:
 
 
 def tuning() -> str:
-    """A row an arm and setting of benchmarks/finetune.py: tokens a second, share of the matmul peak, memory."""
+    """A row an arm and setting of benchmarks/finetune.py: tokens a second, share of the peak, memory."""
     found = json.loads((ROOT / "benchmarks" / "results" / "finetune.json").read_text())
     rows = [
         "| pairs | arm | tokens/s | of the bfloat16 matmul peak | peak memory |",
