@@ -10,7 +10,7 @@ import pytest
 from tests.student.tiny import byte_tokenizer, tiny_model
 
 pytestmark = pytest.mark.slow
-FACTOR = 2
+FACTOR = 2.5
 # A process of its own: what others left in memory is no part of the run.
 RUN = """
 import json, resource, sys
