@@ -11,7 +11,7 @@ from fault_server import FaultServer, chat, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.errors import CredentialsError, DataError, Interrupted, StorageError
+from distill.errors import CredentialsError, DataError, Interrupted, StorageError, TeacherError
 from distill.teacher.flow import ordered
 from distill.teacher.ledger import Ledger, call_key, spent
 from distill.teacher.ledgered import Ledgered
@@ -302,9 +302,23 @@ def test_an_error_reaches_all_who_wait_and_is_not_remembered(tmp_path):
         gate = ledgered._teacher
         gate.open.set()
         ends = await asyncio.gather(*(ledgered.complete(ASK) for _ in range(3)), return_exceptions=True)
-        assert [type(end) for end in ends] == [CredentialsError] * 3
+        assert [type(end) for end in ends] == [TeacherError] * 3
         gate.fault = None
         assert (await ledgered.complete(ASK)).text == "hi"
+
+    run_on(tmp_path, lambda: Gate(TeacherError("no")), body)
+
+
+def test_a_teacher_that_is_gone_is_not_asked_again(tmp_path):
+    async def body(ledgered):
+        gate = ledgered._teacher
+        gate.open.set()
+        with pytest.raises(CredentialsError):
+            await ledgered.complete(ASK)
+        gate.fault = None
+        with pytest.raises(CredentialsError):
+            await ledgered.complete(ASK)
+        assert gate.asked == 1
 
     run_on(tmp_path, lambda: Gate(CredentialsError("no")), body)
 
