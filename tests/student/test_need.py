@@ -9,11 +9,14 @@ import pytest
 
 from tests.student.tiny import byte_tokenizer, tiny_model
 
-pytestmark = pytest.mark.slow
-FACTOR = 2.5
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc"),
+]
+FACTOR = 2
 # A process of its own: what others left in memory is no part of the run.
 RUN = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 import psutil
 from distill.config import FinetuneConfig
@@ -42,7 +45,8 @@ jsonl.replace(run.splits["train"], pairs)
 config = FinetuneConfig(student=student, dtype=dtype, device="cpu", max_steps=2, engine="loop")
 finetune(run, config, Quiet())
 found, before = told[0]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss: that starts at what the process that ran this one holds.
+peak = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 print(json.dumps({"told": found.total, "batch": found.batch, "taken": peak - before}))
 """
 
