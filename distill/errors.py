@@ -5,7 +5,8 @@ DistillError            1  something went wrong that is not the user's doing (en
 │   └── TeacherGone     1  nothing answers at the endpoint, and nothing did before
 ├── StorageError        1  the disk is full, or a file cannot be written
 ├── UsageError          2  a flag, a file or a task is wrong
-│   └── DataError       2  a line of a file is wrong (`where` is file:line)
+│   ├── DataError       2  a line of a file is wrong (`where` is file:line)
+│   └── UnknownModel    2  the endpoint has no such model, or none any more
 ├── GateFailed          3  the student did not pass the quality gate
 ├── CredentialsError    4  no key, or a key the endpoint refuses
 ├── BudgetReached       5  the money or quota is spent; resumable
@@ -49,6 +50,10 @@ class UsageError(DistillError):
 
 class DataError(UsageError):
     """A line of a data file is wrong."""
+
+
+class UnknownModel(UsageError):
+    """The endpoint has no such model, or none any more; or the base URL is another one's."""
 
 
 class GateFailed(DistillError):

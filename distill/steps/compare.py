@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distill.config import CompareConfig, GenerateConfig
-from distill.errors import CredentialsError, TeacherError, UsageError
+from distill.errors import CredentialsError, TeacherError, UnknownModel
 from distill.held_out import HeldOut, all_imported, answered, gather_rows, valid_rows
 from distill.judging import Judge, judged, rows_to_judge
 from distill.report.build import build
@@ -217,7 +217,7 @@ async def second_answers(
     try:
         rows = await ask_teacher(answers, held_out, teaching, teacher, progress, again=config.ask_twice)
         return rows, []
-    except (TeacherError, CredentialsError, UsageError) as error:
+    except (TeacherError, CredentialsError, UnknownModel) as error:
         return [], [f"How far the teacher agrees with itself is unknown: {error.message}."]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from distill.errors import BudgetReached, CredentialsError, DistillError, TeacherError, UsageError
+from distill.errors import BudgetReached, CredentialsError, DistillError, TeacherError, UnknownModel
 from distill.teacher.protocol import TryAgain
 
 SHORTEST_SECRET = 12
@@ -138,7 +138,7 @@ def status_fault(refusal: Refusal, model: str, endpoint: str, scrub: Scrub) -> E
 
 def _refusal(status: int, text: str, model: str, endpoint: str) -> DistillError:
     if status == 404:
-        return UsageError(
+        return UnknownModel(
             f"no model '{model}' at {endpoint}, or the base URL is wrong: {text}",
             where="--teacher, --base-url",
             hint="most base URLs end in /v1",

@@ -5,7 +5,7 @@ Refuses to lose a paid call: once sent it is recorded, whoever stopped waiting f
 
 import asyncio
 
-from distill.errors import CredentialsError, Interrupted, StorageError, TeacherGone, UsageError
+from distill.errors import CredentialsError, Interrupted, StorageError, TeacherGone, UnknownModel
 from distill.teacher.batch import BatchTeacher
 from distill.teacher.budget import Budget
 from distill.teacher.ledger import Ledger, add_cost, call_key
@@ -14,7 +14,7 @@ from distill.teacher.protocol import Teacher
 from distill.types import Completion, Request
 
 AT_ONCE = 16
-GONE = (TeacherGone, CredentialsError, UsageError)
+GONE = (TeacherGone, CredentialsError, UnknownModel)
 """What a teacher says that is no more: nothing listens, the key is refused, the model is not known."""
 
 
@@ -38,7 +38,7 @@ class Ledgered:
         self._pool = teacher if isinstance(teacher, (Pool, BatchTeacher)) else None
         self._buying: dict[str, _Purchase] = {}
         self._stopped = False
-        self._gone: TeacherGone | CredentialsError | UsageError | None = None
+        self._gone: TeacherGone | CredentialsError | UnknownModel | None = None
         self.ledger = ledger
         self.bought = 0
         self.reused = 0

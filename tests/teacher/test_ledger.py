@@ -11,7 +11,7 @@ from fault_server import FaultServer, chat, error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from distill.errors import CredentialsError, DataError, Interrupted, StorageError, TeacherError
+from distill.errors import CredentialsError, DataError, Interrupted, StorageError, TeacherError, UsageError
 from distill.teacher.flow import ordered
 from distill.teacher.ledger import Ledger, call_key, spent
 from distill.teacher.ledgered import Ledgered
@@ -307,6 +307,18 @@ def test_an_error_reaches_all_who_wait_and_is_not_remembered(tmp_path):
         assert (await ledgered.complete(ASK)).text == "hi"
 
     run_on(tmp_path, lambda: Gate(TeacherError("no")), body)
+
+
+def test_a_request_that_is_wrong_is_no_teacher_that_is_gone(tmp_path):
+    async def body(ledgered):
+        gate = ledgered._teacher
+        gate.open.set()
+        with pytest.raises(UsageError):
+            await ledgered.complete(ASK)
+        gate.fault = None
+        assert (await ledgered.complete(ASK)).text == "hi"
+
+    run_on(tmp_path, lambda: Gate(UsageError("too much room", where="--max-answer-tokens")), body)
 
 
 def test_a_teacher_that_is_gone_is_not_asked_again(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from fault_server import Fault, FaultServer, chat, error
 
 from distill import __version__
-from distill.errors import BudgetReached, CredentialsError, TeacherError, UsageError
+from distill.errors import BudgetReached, CredentialsError, TeacherError, UnknownModel, UsageError
 from distill.teacher.endpoint import public_url
 from distill.teacher.openai_client import OpenAITeacher
 from distill.teacher.protocol import TryAgain
@@ -144,7 +144,7 @@ FINAL = {
     "403": (error(403, "region"), CredentialsError, "region"),
     "402": (error(402, "no credit"), BudgetReached, "no credit"),
     "quota": (error(429, "You exceeded your quota", "insufficient_quota"), BudgetReached, "quota"),
-    "404": (error(404, "no such model"), UsageError, "big"),
+    "404": (error(404, "no such model"), UnknownModel, "big"),
     "400": (error(400, "no such role " * 99, "bad_request"), TeacherError, "no such role"),
     "400 credit": (error(400, "Your credit balance is too low"), BudgetReached, "credit balance"),
     "403 balance": (error(403, "Insufficient Balance"), BudgetReached, "Balance"),
