@@ -21,6 +21,7 @@ from importlib.metadata import version
 from math import comb
 from pathlib import Path
 
+from measuring import typed
 from traffic_log import HARD, PLAIN, real_texts, records
 
 RESULTS = Path(__file__).parent / "results" / "logs.json"
@@ -115,7 +116,7 @@ def main() -> None:
             growth.append({"requests": size, **sort(folder / "log.jsonl", folder / "rows.jsonl")})
             print(growth[-1], flush=True)
     result = {
-        "command": " ".join(["benchmarks/logs.py", *sys.argv[1:]]).replace(str(given.data), "DATA"),
+        "command": typed("logs.py", data=given.data),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "numpy": version("numpy"),

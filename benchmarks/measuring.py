@@ -33,6 +33,14 @@ prompt = {{ name = "zero-shot", score = 0.9, low = 0.8, high = 0.95, n = 72 }}
 """
 
 
+def typed(script: str, **folders: Path) -> str:
+    """What was typed, with NAME in place of each of the `folders`: a result names no machine's paths."""
+    words = " ".join([f"benchmarks/{script}", *sys.argv[1:]])
+    for name, folder in folders.items():
+        words = words.replace(str(folder), name.upper())
+    return words
+
+
 @dataclass(frozen=True)
 class Arm:
     """A way to answer the inputs: a script of peers/, and the environment that runs it ("": this one).

@@ -20,6 +20,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from measuring import typed
+
 from distill.ask import student_messages
 from distill.parse import parse_answer
 from distill.score.paired import paired_difference
@@ -45,8 +47,8 @@ def rows_in(path: Path, count: int) -> dict[str, str]:
 
 def distill(folder: Path, *words: str) -> str:
     """Run it as typed; what is to be shown of the command."""
-    typed = [str(Path(sys.executable).parent / "distill"), "--runs-dir", str(folder), "--run", "soft"]
-    subprocess.run([*typed, *words], check=True)
+    program = [str(Path(sys.executable).parent / "distill"), "--runs-dir", str(folder), "--run", "soft"]
+    subprocess.run([*program, *words], check=True)
     return " ".join(["distill", *(Path(word).name if Path(word).is_absolute() else word for word in words)])
 
 
@@ -137,7 +139,7 @@ def main() -> None:
         RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
     keep(
-        command=" ".join(["benchmarks/soft_targets.py", *sys.argv[1:]]),
+        command=typed("soft_targets.py", data=given.data, folder=given.folder),
         machine=f"{os.cpu_count()} cores, {platform.machine()}, no GPU",
         date=str(date.today()),
         versions=versions(),

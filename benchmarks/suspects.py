@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import random
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from typing import Any
 from unittest import mock
 
 import msgspec
+from measuring import typed
 
 from distill.ask import student_messages
 from distill.cli import Context
@@ -264,10 +264,10 @@ def main() -> None:
 
         def keep(name: str = name, began: float = began, **parts: Any) -> None:
             results = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-            results["command"] = " ".join(["benchmarks/suspects.py", *sys.argv[1:]])
             results["machine"] = f"{os.cpu_count()} cores, {platform.machine()}, no GPU"
             results["date"], results["versions"] = str(date.today()), versions()
-            results[name] = {**results.get(name, {}), **parts}
+            command = typed("suspects.py", data=given.data, folder=given.folder)
+            results[name] = {**results.get(name, {}), **parts, "command": command}
             RESULT.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             print(f"{name}, after {time.perf_counter() - began:.0f} s:", json.dumps(parts)[:600], flush=True)
 

@@ -1,6 +1,7 @@
 """The benchmark of generate still runs: its server, its arms, and the check of their rows."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,20 @@ def test_a_wrong_answer_a_lost_row_and_a_call_too_many_are_told(measuring):
     assert measuring.complaint(right[1:], inputs, 4) == "3 rows of 4, 3 right"
     assert measuring.complaint([right[0], *right[:3]], inputs, 4) == "4 rows of 4, 3 right"
     assert measuring.complaint(right, inputs, 5) == "5 calls for 4 rows"
+
+
+@pytest.mark.parametrize("path", sorted((BENCHMARKS / "results").rglob("*.*")), ids=lambda path: path.name)
+def test_a_result_names_no_path_of_one_machine(path):
+    found = re.findall(
+        r"(?<![\w.:/])/(?:home|root|work|tmp|Users|mnt)/[\w./-]*", path.read_text(encoding="utf-8")
+    )
+    assert not found
+
+
+def test_what_was_typed_is_told_without_the_machines_folders(measuring, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["x", "--data", "/work/data", "--folder", "/tmp/made", "--seeds", "3"])
+    told = measuring.typed("x.py", data=Path("/work/data"), folder=Path("/tmp/made"))
+    assert told == "benchmarks/x.py --data DATA --folder FOLDER --seeds 3"
 
 
 def test_a_process_that_hangs_is_ended_and_told(measuring, tmp_path, monkeypatch):
