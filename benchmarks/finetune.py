@@ -35,7 +35,7 @@ TRIAL_STEPS = 2
 CANDIDATES = ("tuned", "tuned-eager", "tuned-weights")
 SETTINGS = {"instructed": "pairs as distill makes them", "minimal": "the input alone, no instruction"}
 TASK = HERE.parent / "examples" / "sentiment" / "task.toml"
-TOLERANCE = {"float32": 1e-4, "bfloat16": 4e-2}
+TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}
 BATCH, LIMIT_S = 16, 580.0
 PAIRS, VALID = 1000, 50
 
@@ -123,10 +123,11 @@ def run_arm(arm: str, rows: Path, *more: str) -> dict:
     return {"arm": arm, "wall_s": round(wall_s, 2), **found}
 
 
-def check_losses(found: list[dict], dtype: str) -> dict[str, float]:
-    """Each arm's loss on the first rows. Ends the benchmark where they differ."""
+def check_losses(found: list[dict], dtype: str, known: float | None = None) -> dict[str, float]:
+    """Each arm's loss on the first rows. Ends the benchmark where they differ, or are not the `known` one."""
     losses = {run["arm"]: run["first_loss"] for run in found}
-    if max(losses.values()) - min(losses.values()) > TOLERANCE[dtype]:
+    every = [*losses.values(), *([] if known is None else [known])]
+    if max(every) - min(every) > TOLERANCE[dtype]:
         sys.exit(f"the arms' losses differ in {dtype}: {losses}")
     return {arm: round(loss, 6) for arm, loss in losses.items()}
 
@@ -139,19 +140,27 @@ def peaks() -> dict[str, float]:
     return {name: matmul_peak(Device("cpu", name, name)) for name in ("float32", "bfloat16")}
 
 
-def speed(data: Path, setting: str, rounds: int, steps: int, tuned: str | None) -> dict:
-    """One setting: losses equal, the fastest TRL found, then the arms in turn."""
-    is_main = setting == "instructed"
+def speed(data: Path, setting: str, rounds: int, steps: int) -> dict:
+    """One setting: losses equal, the fastest TRL found, then the arms in turn.
+
+    "TRL tuned" is the fastest of its ways whose loss is the float32 one within TOLERANCE; a faster one whose
+    loss is further off is measured too, and said to be.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-rows-") as made:
         rows = write_rows(Path(made), data, setting, steps * BATCH)
         exact = check_losses([run_arm(arm, rows, "--dtype", "float32") for arm in (OURS, "tuned")], "float32")
-        trials = {} if tuned else {way: run_arm(way, rows, "--steps", str(TRIAL_STEPS)) for way in CANDIDATES}
+        known = exact[OURS]
+        trials = {way: run_arm(way, rows, "--steps", str(TRIAL_STEPS)) for way in CANDIDATES}
         rates = {way: run["tokens"] / run["seconds"] for way, run in trials.items()}
-        tuned = tuned or max(rates, key=lambda way: rates[way])
+        off = {way: abs(run["first_loss"] - known) for way, run in trials.items()}
+        ranked = sorted(rates, key=lambda way: -rates[way])
+        tuned = next(way for way in ranked if off[way] <= TOLERANCE["bfloat16"])
+        inexact = [way for way in ranked[:1] if way != tuned]
         runs, measured = [], []
         for number in range(rounds):
             measured.append(peaks())
-            arms = [OURS, tuned, *([DEFAULT] if is_main and not number else [])]
+            at_first = [DEFAULT] if setting == "instructed" and not number else []
+            arms = [OURS, tuned, *inexact, *at_first]
             for arm in arms if number % 2 else arms[::-1]:
                 # The defaults take a minute a step or more.
                 count = TRIAL_STEPS if arm == DEFAULT else steps
@@ -161,19 +170,25 @@ def speed(data: Path, setting: str, rounds: int, steps: int, tuned: str | None) 
         "rows": SETTINGS[setting],
         "steps": steps,
         "tuned": tuned,
-        "tuned_trials_tokens_per_s": {way: round(rate, 1) for way, rate in rates.items()},
+        "inexact": inexact,
+        "trials": {
+            way: {"tokens_per_s": round(rates[way], 1), "loss_off_by": round(off[way], 4)} for way in ranked
+        },
         "loss_float32": exact,
-        "loss_bfloat16": check_losses(runs, "bfloat16"),
+        "loss_bfloat16": check_losses([run for run in runs if run["arm"] not in inexact], "bfloat16", known),
         "peak_flops": {name: max(peak[name] for peak in measured) for name in ("float32", "bfloat16")},
-        "summary": summary(runs, measured, tuned),
+        "summary": summary(runs, measured),
+        "ratios": {way: ratio(runs, way) for way in (tuned, *inexact)},
         "profile": profile,
         "runs": [{key: value for key, value in run.items() if key != "losses"} for run in runs],
     }
 
 
-def summary(runs: list[dict], measured: list[dict], tuned: str) -> dict:
-    """Medians over the rounds; the ratio is of runs of the same round, with its least and most."""
-    table: dict = {}
+def summary(runs: list[dict], measured: list[dict]) -> dict:
+    """Medians over the rounds, with the least and most."""
+    best, table = max(peak["bfloat16"] for peak in measured), {}
+    ours = {run["round"]: run for run in runs if run["arm"] == OURS}
+    a_token = ours[0]["plain_flops"] / ours[0]["tokens"]
     for arm in dict.fromkeys(run["arm"] for run in runs):
         own = [run for run in runs if run["arm"] == arm]
         rates = [run["tokens"] / run["seconds"] for run in own]
@@ -183,24 +198,22 @@ def summary(runs: list[dict], measured: list[dict], tuned: str) -> dict:
             "most": round(max(rates), 1),
             "peak_mb": round(max(run["peak_mb"] for run in own), 0),
             "mean_loss": round(statistics.mean(value for run in own for value in run["losses"]), 4),
+            "mfu_plain": round(statistics.median(rates) * a_token / best, 3),
         }
-    ours, theirs = ({r["round"]: r for r in runs if r["arm"] == arm} for arm in (OURS, tuned))
-    ratios = [
-        (ours[n]["tokens"] / ours[n]["seconds"]) / (theirs[n]["tokens"] / theirs[n]["seconds"]) for n in ours
-    ]
-    table["ratio"] = {
-        "median": round(statistics.median(ratios), 2),
-        "least": round(min(ratios), 2),
-        "most": round(max(ratios), 2),
-    }
-    a_token = ours[0]["plain_flops"] / ours[0]["tokens"]
-    for arm, row in table.items():
-        if arm != "ratio":
-            best = max(peak["bfloat16"] for peak in measured)
-            row["mfu_plain"] = round(row["tokens_per_s"] * a_token / best, 3)
     shares = [run["executed_flops"] / run["seconds"] / measured[n]["bfloat16"] for n, run in ours.items()]
     table[OURS]["mfu_executed"] = round(statistics.median(shares), 3)
     return table
+
+
+def ratio(runs: list[dict], arm: str) -> dict[str, float]:
+    """Our tokens a second over that arm's in the same round: median, least and most."""
+    rates = {(run["arm"], run["round"]): run["tokens"] / run["seconds"] for run in runs}
+    found = [rates[OURS, number] / rate for (name, number), rate in rates.items() if name == arm]
+    return {
+        "median": round(statistics.median(found), 2),
+        "least": round(min(found), 2),
+        "most": round(max(found), 2),
+    }
 
 
 def wall(data: Path) -> dict:
@@ -247,14 +260,12 @@ def main() -> None:
     parser.add_argument("--part", choices=[*SETTINGS, "wall"], default="instructed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6)
-    parser.add_argument("--tuned", choices=CANDIDATES, help="the fastest TRL, where known: no trials")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     found = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     packages = ("torch", "transformers", "peft", "accelerate")
-    known = f" --tuned {asked.tuned}" if asked.tuned else ""
     found |= {
-        "command": f"benchmarks/finetune.py --data .../{asked.data.parent.name}/{asked.data.name}{known}",
+        "command": f"benchmarks/finetune.py --data .../{asked.data.parent.name}/{asked.data.name}",
         "date": datetime.date.today().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, bfloat16 by AVX-512",
         "student": "SmolLM2-135M-Instruct, LoRA r16 on all linear layers, batch 16",
@@ -263,7 +274,7 @@ def main() -> None:
     }
     is_wall = asked.part == "wall"
     found[asked.part] = (
-        wall(asked.data) if is_wall else speed(asked.data, asked.part, asked.rounds, asked.steps, asked.tuned)
+        wall(asked.data) if is_wall else speed(asked.data, asked.part, asked.rounds, asked.steps)
     )
     asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     shown = {key: value for key, value in found[asked.part].items() if key != "runs"}

@@ -132,16 +132,18 @@ def tuning() -> str:
         "|---|---|---|---|---|",
     ]
     for setting in ("instructed", "minimal"):
-        for arm, row in found.get(setting, {}).get("summary", {}).items():
-            if arm == "ratio":
-                spread = f"{row['least']:.1f} to {row['most']:.1f}"
-                rows.append(f"| {setting} | ratio to TRL tuned | {row['median']:.1f} ({spread}) | | |")
-                continue
-            name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
+        part = found.get(setting, {"summary": {}})
+        for arm, row in part["summary"].items():
             share = f"{row['mfu_plain']:.0%}"
             if "mfu_executed" in row:
                 share += f" ({row['mfu_executed']:.0%} executed)"
             speed = f"{row['tokens_per_s']:.0f} ({row['least']:.0f} to {row['most']:.0f})"
+            if arm in part["ratios"]:
+                times = part["ratios"][arm]
+                speed += f"; ours {times['median']:.1f} times ({times['least']:.1f} to {times['most']:.1f})"
+            name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
+            if arm in part["inexact"]:
+                name += f", loss off by {part['trials'][arm]['loss_off_by']:.3f}"
             rows.append(f"| {setting} | {name} | {speed} | {share} | {row['peak_mb'] / 1000:.1f} GB |")
     if "wall" in found:
         wall = found["wall"]

@@ -52,6 +52,11 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+def explore_log(*, tasks):
+    few = ("--calls", 120, "--probes", 20, "--improve", 0)
+    return ("explore", "--from-logs", "log.jsonl", "--tasks", tasks, *few)
+
+
 def distill(*arguments):
     with pytest.raises(SystemExit) as left:
         main([str(argument) for argument in arguments])
@@ -60,19 +65,7 @@ def distill(*arguments):
 
 def test_from_a_log_to_a_picked_task(place, capsys):
     with FaultServer(answer) as server:
-        explore = (
-            "explore",
-            "--from-logs",
-            "log.jsonl",
-            "--tasks",
-            2,
-            "--calls",
-            120,
-            "--probes",
-            20,
-            "--improve",
-            0,
-        )
+        explore = explore_log(tasks=2)
         remote = ("--teacher", "big", "--base-url", server.url, "--no-student")
         assert distill(*explore, *remote) == 0
         shown = capsys.readouterr()
@@ -106,19 +99,7 @@ def test_from_a_log_to_a_picked_task(place, capsys):
 
 def test_the_picked_requests_become_pairs(place, capsys):
     with FaultServer(answer) as server:
-        explore = (
-            "explore",
-            "--from-logs",
-            "log.jsonl",
-            "--tasks",
-            1,
-            "--calls",
-            120,
-            "--probes",
-            20,
-            "--improve",
-            0,
-        )
+        explore = explore_log(tasks=1)
         assert distill(*explore, "--teacher", "big", "--base-url", server.url, "--no-student") == 0
         assert distill("pick", "1") == 0
         picked = re.search(r"--from-logs (\S+)", capsys.readouterr().out).group(1)
@@ -161,19 +142,7 @@ def files_shown(run):
 
 def test_no_excerpts_keeps_inputs_out_of_terminal_json_and_page(place, capsys):
     with FaultServer(answer) as server:
-        explore = (
-            "explore",
-            "--from-logs",
-            "log.jsonl",
-            "--tasks",
-            2,
-            "--calls",
-            120,
-            "--probes",
-            80,
-            "--improve",
-            0,
-        )
+        explore = explore_log(tasks=2)
         remote = ("--teacher", "big", "--base-url", server.url, "--no-student")
         assert distill(*explore, *remote, "--no-excerpts") == 0
     run = Run.open(place / "runs", None)

@@ -29,6 +29,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "peers"))
+from tuning import fill
+
 RESULTS = Path(__file__).parent.parent / "results"
 # From config.json at huggingface.co/Qwen/Qwen2.5-0.5B and huggingface.co/Qwen/Qwen2.5-1.5B.
 SIZES: dict[str, dict[str, Any]] = {
@@ -108,17 +111,6 @@ def build(size: str, dtype: Any, attention: str) -> Any:
     config = transformers.Qwen2Config(**{**SHARED, **SIZES[size]}, attn_implementation=attention)
     model = transformers.Qwen2ForCausalLM(config).eval().requires_grad_(False)
     return model.to(dtype).to(device_name())
-
-
-def fill(model: Any) -> None:
-    """Give LoRA's matrices values, the same in every arm and none zero: else B hides what A does."""
-    import torch
-
-    trained = sorted((name, value) for name, value in model.named_parameters() if value.requires_grad)
-    with torch.no_grad():
-        for number, (_, value) in enumerate(trained):
-            made = torch.Generator().manual_seed(number)
-            value.copy_(0.01 * torch.randn(value.shape, generator=made))
 
 
 def work(model: Any, tokens: int, targets: int) -> float:

@@ -6,7 +6,7 @@ Refuses to look at held-out rows, and to make a correction that would touch one.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -43,6 +43,18 @@ class Suspect(msgspec.Struct, frozen=True, kw_only=True):
     said: str = ""
 
 
+class Search(NamedTuple):
+    """What is searched and by whom: `tuning` is how students are trained, `fit` what trains one."""
+
+    task: Task
+    pairs: Sequence[Pair]
+    kind: Kind
+    config: SuspectsConfig
+    tuning: FinetuneConfig
+    fit: Any
+    progress: Progress
+
+
 def find(
     run: Run, task: Task, config: SuspectsConfig, tuning: FinetuneConfig, fit: Any, progress: Progress
 ) -> tuple[list[Suspect], dict[str, Any]]:
@@ -61,11 +73,12 @@ def find(
             hint="lower it, or: distill generate, for more pairs",
         )
     kind = kind_of(task, config)
+    search = Search(task, pairs, kind, config, tuning, fit, progress)
     if task.kind == "label":
-        flags, who = by_label(task, pairs, kind, config, tuning, fit, progress)
+        flags, who = by_label(search)
         labels = task.label_names
     else:
-        flags, who = by_loss(task, pairs, kind, config, tuning, fit, progress)
+        flags, who = by_loss(search)
         labels = ()
     found = [suspect(pairs[flag.place], flag, labels) for flag in flags]
     most = min(config.n or len(found), round((config.share or 1.0) * len(pairs)))
@@ -86,26 +99,13 @@ def kind_of(task: Task, config: SuspectsConfig) -> Kind:
     return config.kind
 
 
-def by_label(
-    task: Task,
-    pairs: Sequence[Pair],
-    kind: Kind,
-    config: SuspectsConfig,
-    tuning: FinetuneConfig,
-    fit: Any,
-    progress: Progress,
-) -> tuple[list[Flag], list[str]]:
+def by_label(search: Search) -> tuple[list[Flag], list[str]]:
     """Rows whose label other folds do not believe, and which models say so."""
     from distill.student import folds, pairs_in
 
+    task, pairs, kind, config, tuning, fit, progress = search
     labels = pairs_in.labels_of(task, pairs)
-    place = {name: index for index, name in enumerate(labels)}
-    if strange := [pair.id for pair in pairs if pair.answer not in place]:
-        raise UsageError(
-            f"the answers of {len(strange)} rows are no labels of the task",
-            where=f"rows {', '.join(strange[:5])}",
-            hint="correct or drop these rows, or add the label to task.toml",
-        )
+    place = pairs_in.places_of(labels, pairs)
     given = [place[pair.answer] for pair in pairs]
     fold = folds.assign([pair.answer for pair in pairs], config.folds, config.seed)
     if kind == "head":
@@ -149,18 +149,11 @@ def by_heads(
     return mean, [model.label for model in models]
 
 
-def by_loss(
-    task: Task,
-    pairs: Sequence[Pair],
-    kind: Kind,
-    config: SuspectsConfig,
-    tuning: FinetuneConfig,
-    fit: Any,
-    progress: Progress,
-) -> tuple[list[Flag], list[str]]:
+def by_loss(search: Search) -> tuple[list[Flag], list[str]]:
     """Rows whose answer surprises a student of the other folds far more than other answers do."""
     from distill.student import folds
 
+    task, pairs, kind, config, tuning, fit, progress = search
     fold = folds.assign([""] * len(pairs), config.folds, config.seed)
     losses = folds.by_students(task, pairs, fold, tuning, fit, folds.losses, progress)
     return far_out(losses), [f"{tuning.student} ({kind})"]

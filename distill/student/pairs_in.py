@@ -135,11 +135,8 @@ def label_texts(task: Task | None, labels: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def encode(reader: Reader, labels: Sequence[str], pairs: Sequence[Pair], on_long: str) -> Encoded:
-    """Each pair as a row. `on_long`: what becomes of one over the limit: refuse, drop, trim-prompt.
-
-    Raises DataError naming the rows that are too long (refuse) or whose answer is no label.
-    """
+def places_of(labels: Sequence[str], pairs: Sequence[Pair]) -> dict[str, int]:
+    """Label -> its place. Raises DataError naming the rows whose answer is no label."""
     place = {name: index for index, name in enumerate(labels)}
     if strange := [pair.id for pair in pairs if pair.answer not in place]:
         raise DataError(
@@ -147,6 +144,15 @@ def encode(reader: Reader, labels: Sequence[str], pairs: Sequence[Pair], on_long
             where=f"rows {', '.join(strange[:MOST_SHOWN])}",
             hint="correct or drop these rows, or add the label to task.toml",
         )
+    return place
+
+
+def encode(reader: Reader, labels: Sequence[str], pairs: Sequence[Pair], on_long: str) -> Encoded:
+    """Each pair as a row. `on_long`: what becomes of one over the limit: refuse, drop, trim-prompt.
+
+    Raises DataError naming the rows that are too long (refuse) or whose answer is no label.
+    """
+    place = places_of(labels, pairs)
     rows, long = [], []
     plain = Reader(reader.tokenizer, reader.limit)
     for pair in pairs:
