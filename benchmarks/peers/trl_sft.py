@@ -41,9 +41,13 @@ def counted(collate: Callable[[list[dict]], Any]) -> Callable[[list[dict]], Any]
 
 
 def loss_of(rows: list[dict]) -> float:
-    """Nats per target token of `rows` as the trainer computes it, before a step."""
+    """Nats per target token of `rows` as the trainer computes it, before a step.
+
+    The model is put under autocast when training starts (accelerate's `prepare`), and here for this.
+    """
     batch = trainer._prepare_inputs(collate([{**row} for row in rows]))
-    with torch.no_grad(), trainer.compute_loss_context_manager():
+    autocast = torch.autocast("cpu", torch.bfloat16, enabled=is_half and weights == "float32")
+    with torch.no_grad(), autocast:
         return trainer.compute_loss(trainer.model, batch).item()
 
 
