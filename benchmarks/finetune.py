@@ -143,8 +143,8 @@ def peaks() -> dict[str, float]:
 def speed(data: Path, setting: str, rounds: int, steps: int) -> dict:
     """One setting: losses equal, the fastest TRL found, then the arms in turn.
 
-    "TRL tuned" is the fastest of its ways whose loss is the float32 one within TOLERANCE; the fastest of those
-    whose loss is further off is measured too, and said to be.
+    "TRL tuned" is the fastest of its ways whose loss is the float32 one within TOLERANCE; the fastest of
+    those whose loss is further off is measured too, and said to be.
     """
     with tempfile.TemporaryDirectory(prefix="bench-rows-") as made:
         rows = write_rows(Path(made), data, setting, steps * BATCH)
