@@ -5,9 +5,9 @@
 
 With the embedded teacher and a task described in a sentence, for each task:
 (a) `scout` without gold, and the same measurement for further prompts of the menu; then each prompt on
-`--rows`
-    gold rows the scout never saw: does the interval hold the truth, is the order of prompts the same;
-(b) `scout` with gold *train* rows, 400 calls: does its prompt beat zero-shot on the same held-out gold rows;
+    `--rows` gold rows the scout never saw: does the interval hold the truth, is the order of prompts the same;
+(b) `scout` with gold *train* rows, 400 calls: does its prompt beat zero-shot on the same held-out gold rows,
+    and do the intervals of its finalists hold what those rows say;
 (c) the verdict: sums that so small a teacher cannot do must come out poor.
 Answers are kept in `runs/explore/`; each task's results go to `benchmarks/results/explore.json`. `--split
 train` is for trying things out: its results go to standard output alone.
@@ -185,13 +185,12 @@ async def improved(
     difference = paired_difference(
         [float(mark) for mark in best.marks], [float(mark) for mark in zero.marks], 0
     )
+    finalists = [trial for trial in found.trials if not trial.tuning]
     result = {
         "prompt": found.trials[0].title,
         "calls": found.calls,
         "train_rows": len(shaping),
-        "its_estimate": {
-            key: round(getattr(found.trials[0], key), 3) for key in ("value", "low", "high", "n")
-        },
+        "finalists": [line(trial, await measured(bare, teacher, trial.way, gold)) for trial in finalists],
         "right": round(best.value, 3),
         "zero_shot": round(zero.value, 3),
         "difference": round(difference.value, 3),
@@ -207,6 +206,9 @@ async def improved(
 def overall(results: dict) -> dict:
     """What the issue asks, over all tasks there are."""
     rows = [row for task in results["tasks"].values() for row in task["prompts"]]
+    with_gold = [
+        row for task in results["tasks"].values() for row in task.get("improved", {}).get("finalists", [])
+    ]
     trusted = [row for row in rows if row["trusted"]]
     taus = [task["kendall_tau"]["tau"] for task in results["tasks"].values() if task["kendall_tau"]]
     return {
@@ -214,6 +216,8 @@ def overall(results: dict) -> dict:
         "covered": sum(row["covered"] for row in rows),
         "trusted_rows": len(trusted),
         "trusted_covered": sum(row["covered"] for row in trusted),
+        "with_gold_rows": len(with_gold),
+        "with_gold_covered": sum(row["covered"] for row in with_gold),
         "mean_kendall_tau": round(sum(taus) / len(taus), 3) if taus else None,
         "beats_zero_shot": [
             name for name, task in results["tasks"].items() if task.get("improved", {}).get("beats_zero_shot")

@@ -6,7 +6,7 @@
 
 Same rows, ids, labels, LoRA matrices (r16, all linear layers), batch of 16 and tokens counted (those of the
 rows, padding not, a shared start in every row). Each arm is a process of its own, the arms take turns, and
-every arm must first give the others' loss on the same 16 rows, in float32 to 1e-4, in bfloat16 to 4e-2.
+every arm must first give the others' loss on the same 16 rows, in float32 to 1e-4, in bfloat16 to 2e-2.
 Two settings: `instructed`, pairs as distill makes them (examples/sentiment's instruction before every input),
 and `minimal`, the input alone in the template's own turns. "Tuned" is the fastest of the ways in
 peers/trl_sft.py, all without checkpointing and grouped by length. TRL runs from ~/.cache/distill-bench/trl on

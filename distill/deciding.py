@@ -7,7 +7,7 @@ differ.
 """
 
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
@@ -66,18 +66,17 @@ async def decide(
     progress: Progress,
     heard: list[Trial],
 ) -> tuple[list[Trial], list[Probe]]:
-    """(the finalists' trials, best first; the probes): the leader goes on while its interval says nothing.
+    """(the finalists' trials, best first; the probes): the better half goes on while the best says nothing.
 
-    `probes(n)` gives the first n, or all there are. Stops where the calls left are too few for another look.
-    Each trial is put into `heard` as it ends.
+    `probes(n)` gives the first n, or all there are. Stops where the calls left are too few for another look
+    at the leader. Each trial is put into `heard` as it ends.
     """
     stop = Stop(config.ok, config.good, config.probes, len(ways))
     running, done, shown = list(ways), dict[PromptChoice, Trial](), list[Probe]()
     for upto in looks(config.probes):
-        more = upto - len(shown)
-        free = any(trial.basis == "agreement" for trial in done.values())
-        needed = more * (1 + (1 + free) * len(running)) + free * (CONTROLS + upto)
-        if shown and teacher.left < needed:
+        if done:
+            running = running[: _affordable(done, upto, upto - len(shown), teacher.left)]
+        if not running:
             break
         before, shown = len(shown), await probes(upto)
         if done and len(shown) <= before:
@@ -87,12 +86,25 @@ async def decide(
             trial = await try_prompt(task, teacher, way, shown, max_tokens=max_tokens, progress=progress)
             done[way] = trial
             heard.append(trial)
-        leader = max(done.values(), key=lambda trial: trial.value)
-        if not straddles(*hoped(leader, stop), stop):
+        running = sorted(running, key=lambda way: -done[way].value)
+        if not straddles(*hoped(done[running[0]], stop), stop):
             break
-        running = [leader.way]
+        running = running[: halved(len(running))]
     # Who went on to more probes led when it was chosen; the same share of fewer is no lead.
     return sorted((bounded(trial, stop) for trial in done.values()), key=lambda t: (-t.n, -t.value)), shown
+
+
+def _affordable(done: Mapping[PromptChoice, Trial], upto: int, more: int, left: int) -> int:
+    """How many prompts can be asked about `more` probes, with `left` calls to write and to judge them too."""
+    basis = next(iter(done.values())).basis
+    free = basis == "agreement"
+    spare = left - (0 if basis == "gold" else more) - free * (CONTROLS + upto)
+    return max(0, spare // (max(1, more) * (1 + free)))
+
+
+def halved(finalists: int) -> int:
+    """How many of them go on to the next look (successive halving)."""
+    return -(-finalists // 2)
 
 
 def hoped(trial: Trial, stop: Stop) -> tuple[float, float]:
@@ -120,6 +132,8 @@ def widened(trial: Trial, audited: Audit, probes: Sequence[Probe], stop: Stop) -
     """A trial on written inputs with the interval of its accuracy on real ones.
 
     At the top, inputs that all prompts read as another label count as right: they may have missed theirs.
+    What cannot be read as an answer is not right, whatever the input was meant to be: a "no" that rests on
+    that alone can be trusted.
     """
     wrong = [
         probe.input
@@ -128,14 +142,13 @@ def widened(trial: Trial, audited: Audit, probes: Sequence[Probe], stop: Stop) -
     ]
     low = wilson(trial.right, trial.n, stop.z).low
     high = wilson(trial.right + len(wrong), trial.n, stop.z).high
+    readable = wilson(sum(answer is not None for answer in trial.answers), trial.n, stop.z).high
+    confirmed = audited.read >= AUDITED and audited.telling <= TELLING and audited.confused is None
     return msgspec.structs.replace(
         trial,
         low=shifted(low, -EASIER),
-        high=shifted(high, HARDER),
-        trusted=audited.read >= AUDITED
-        and audited.telling <= TELLING
-        and audited.confused is None
-        and trial.n >= LEAST,
+        high=min(shifted(high, HARDER), readable),
+        trusted=trial.n >= LEAST and (confirmed or readable < stop.ok),
     )
 
 

@@ -18,7 +18,11 @@ from distill.teacher.protocol import Teacher
 from distill.types import Example, Label, Progress, Task
 
 EXAMPLES_A_LABEL = 2
+EXAMPLES = 3
+"""Gold rows that are shown as examples where answers are free."""
 TUNING_LEAST, TUNING_MOST, TUNING_A_LABEL = 20, 40, 2
+GOLD_TUNING = 32
+"""Gold rows to shape a prompt on, where there are many: they cost no writing, and few choose badly."""
 CLEAR = {"that is": ("plain and clear",)}
 """What written examples are like: they teach; probes may be hard."""
 NEAR = 0.7
@@ -35,11 +39,14 @@ class Rows(NamedTuple):
     deciding: Callable[[int], Awaitable[list[Probe]]]
 
 
-def gold_rows(task: Task, gold: Sequence[Example], config: ExploreConfig) -> Rows:
-    """Gold rows split: most decide, up to `config.probes`; some of the others are tried, some shown."""
+def gold_rows(task: Task, gold: Sequence[Example], config: ExploreConfig) -> tuple[Task, Rows]:
+    """(`task` with examples of the gold rows where it has none, the rows split).
+
+    Most rows decide, up to `config.probes`; some of the others are tried, some shown.
+    """
     unique = list({row.input: row for row in gold}.values())
     shuffled = random.Random(config.seed).sample(unique, len(unique))
-    count = tuning_count(task)
+    count = max(tuning_count(task), min(GOLD_TUNING, len(shuffled) // 4))
     held = min(config.probes, max(len(shuffled) - 2 * count, len(shuffled) // 2))
     held_out, rest = shuffled[:held], in_turn(task, shuffled[held:])
     tuning = [Probe(row.input, row.output, gold=True) for row in rest[:count]]
@@ -49,7 +56,19 @@ def gold_rows(task: Task, gold: Sequence[Example], config: ExploreConfig) -> Row
     async def deciding_rows(upto: int) -> list[Probe]:
         return [Probe(row.input, row.output, gold=True) for row in held_out[:upto]]
 
-    return Rows(tuning, pool, deciding_rows)
+    return exemplified(task, pool), Rows(tuning, pool, deciding_rows)
+
+
+def exemplified(task: Task, rows: Sequence[Example]) -> Task:
+    """`task` with some of `rows` as its examples, where it has none: what the menu's prompts show."""
+    if not task.labels:
+        return task if task.examples else replace(task, examples=tuple(rows[:EXAMPLES]))
+    shown = {label.name: [row.input for row in rows if row.output == label.name] for label in task.labels}
+    labels = (
+        label if label.examples else replace(label, examples=tuple(shown[label.name][:EXAMPLES_A_LABEL]))
+        for label in task.labels
+    )
+    return replace(task, labels=tuple(labels))
 
 
 def in_turn(task: Task, rows: Sequence[Example]) -> list[Example]:

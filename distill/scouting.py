@@ -50,7 +50,7 @@ async def scout(
     scouted = Scouted(task, "unclear", TRUST[_basis(task, gold)], [], source=source)
     try:
         if gold:
-            rows = gold_rows(task, gold, config)
+            task, rows = gold_rows(task, gold, config)
         else:
             task, rows = await written_rows(task, config, counted, progress)
         scouted = msgspec.structs.replace(scouted, task=task, tuned_on=len(rows.tuning))
@@ -78,13 +78,14 @@ async def scout(
 
 
 def _reserve(task: Task, config: ExploreConfig, *, gold: bool) -> int:
-    """Calls kept for deciding: the first look at all finalists, and a second one at the leader."""
+    """Calls kept for deciding: the first look at all finalists, and a second one at the better half."""
     each = 1 if task.labels or gold else 2
     first = min(deciding.FIRST_LOOK, config.probes)
     second = min(deciding.FIRST_LOOK, config.probes - first)
     writing = 0 if gold else first + second
     judging = 0 if task.labels or gold else auditing.CONTROLS + first + second
-    return writing + each * (deciding.FINALISTS * first + second) + judging
+    looked = deciding.FINALISTS * first + deciding.halved(deciding.FINALISTS) * second
+    return writing + each * looked + judging
 
 
 async def _decided(

@@ -41,13 +41,66 @@ def test_gold_rows_that_shape_the_prompt_are_not_those_that_decide():
     found, teacher = scouted(MOOD, truthful, gold=GOLD, probes=60)
     tuning = {probe.input for probe in found.probes if probe.tuning}
     deciding = {probe.input for probe in found.probes if not probe.tuning}
-    assert len(tuning) == found.tuned_on == 20
+    assert len(tuning) == found.tuned_on == len(GOLD) // 4
     assert not tuning & deciding
     assert found.trials[0].basis == "gold"
     assert found.trusted
     shown = {message.content for request, _ in teacher.requests for message in request.messages[:-1]}
     assert not [text for text in deciding if any(text in said for said in shown)]
     assert not [request for request, _ in teacher.requests if "Write a" in request.messages[-1].content]
+
+
+def test_gold_rows_give_a_bare_task_its_examples_and_none_of_them_is_tried():
+    bare = msgspec.structs.replace(MOOD, labels=tuple(Label(label.name) for label in MOOD.labels))
+    found, _ = scouted(bare, truthful, gold=GOLD, improve=0)
+    shown = [(text, label.name) for label in found.task.labels for text in label.examples]
+    assert [mood for _, mood in shown] == ["happy", "happy", "sad", "sad"]
+    assert {(row.input, row.output) for row in GOLD} >= set(shown)
+    assert not {text for text, _ in shown} & {probe.input for probe in found.probes}
+    assert any(trial.prompt == "few-shot-2" for trial in found.trials)
+    own, _ = scouted(MOOD, truthful, gold=GOLD, improve=0)
+    assert own.task.labels == MOOD.labels
+
+    answers = [Example(f"note {number}", f"topic {number}") for number in range(160)]
+    free, _ = scouted(TOPIC, lambda request, sample: "topic 1", gold=answers, improve=0)
+    assert len(free.task.examples) == 3
+    assert not {example.input for example in free.task.examples} & {probe.input for probe in free.probes}
+
+
+def test_the_better_half_of_the_finalists_goes_on_while_the_calls_allow():
+    gold = [
+        Example(f"row {number:03} about {mood}", mood) for number in range(80) for mood in ("happy", "sad")
+    ]
+
+    def coin(request, sample):
+        """Each prompt's own coin: right on about two rows of three."""
+        last = request.messages[-1].content
+        number, mood = re.search(r"row (\d+) about (\w+)", last).groups()
+        right = random.Random(f"{number} {last.split(':')[0]} {len(request.messages)}").random() < 0.66
+        return mood if right else {"happy": "sad", "sad": "happy"}[mood]
+
+    found, _ = scouted(MOOD, coin, gold=gold, improve=0, calls=2000)
+    decided = [trial.n for trial in found.trials if not trial.tuning]
+    assert decided == [80, 40, 20]
+    few, teacher = scouted(MOOD, coin, gold=gold, improve=0, calls=260)
+    assert next(trial.n for trial in few.trials if not trial.tuning) >= 40
+    assert len({msgspec.json.encode(call) for call in teacher.requests}) <= 260
+
+
+def test_what_cannot_be_read_is_a_no_that_can_be_trusted_whatever_the_audit_says():
+    """The vote confirms nothing here; a prompt that is hardly ever answered with a label is poor still."""
+    probes, trials = heard(*[("a", "bc")] * 10 + [("b", "ca")] * 10)
+    stop = Stop(0.5, 0.85, 20, 1)
+    unread = msgspec.structs.replace(
+        trials[0], right=1, marks=[True] + [False] * 19, answers=["a", "b"] + [None] * 18
+    )
+    audited = audit([(probes, trials)])
+    assert not widened(trials[0], audited, probes, stop).trusted
+    found = widened(unread, audited, probes, stop)
+    assert found.trusted
+    assert 0.1 < found.high < 0.5
+    half = msgspec.structs.replace(unread, answers=["a"] * 10 + [None] * 10)
+    assert not widened(half, audited, probes, stop).trusted
 
 
 def test_a_clear_case_stops_at_twenty_probes_and_an_open_one_goes_on():
