@@ -24,6 +24,7 @@ import msgspec
 
 from distill.answering import Answering
 from distill.config import GenerateConfig, TeacherConfig
+from distill.filters.agreement import agreement
 from distill.filters.chain import on_answers
 from distill.preparing import settle_prompt
 from distill.score.paired import paired_difference
@@ -37,10 +38,13 @@ from distill.types import Candidate, Completion, Example, Label, Quiet, Request,
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "better.json"
-PLAIN = GenerateConfig(judge="off", revise="off", agreement="off", samples=1, max_answer_tokens=160)
+PLAIN = GenerateConfig(
+    judge="off", revise="off", agreement="off", elect="off", samples=1, max_answer_tokens=160
+)
 WAYS = {
-    "vote of 3": replace(PLAIN, samples=3),
-    "vote of 5": replace(PLAIN, samples=5),
+    "vote of 3": replace(PLAIN, samples=3, elect="on"),
+    "vote of 5": replace(PLAIN, samples=5, elect="on"),
+    "3 votes that only filter": replace(PLAIN, samples=3),
     "judge's best of 3": replace(PLAIN, samples=3, best_of=3, judge="on"),
     "revision": replace(PLAIN, revise="on"),
 }
@@ -109,15 +113,17 @@ async def measure(name: str, data: Path, folder: Path, count: int) -> dict:
         # Few-shot examples and the race of prompts are of other rows than those that are measured.
         task = await settle_prompt(run, read_task(run.task), PLAIN, teacher, Quiet(), seeds)
         found = {"prompt": msgspec.to_builtins(task.prompt), "n": len(known)}
-        plain, _ = await answered(task, PLAIN, teacher, seeds, known)
+        plain, *_ = await answered(task, PLAIN, teacher, seeds, known)
         found["plain"] = wilson(sum(plain), len(plain))._asdict()
         found["ways"] = {}
         for way, config in ways(task):
-            right, more = await answered(task, config, teacher, seeds, known)
+            right, backed, more = await answered(task, config, teacher, seeds, known)
             gain = paired_difference(right, plain, seed=0)
+            kept = [mark for mark, enough in zip(right, backed, strict=True) if enough]
             found["ways"][way] = {
                 "value": sum(right) / len(right),
                 "gain": gain._asdict(),
+                "kept": wilson(int(sum(kept)), len(kept))._asdict() if config.samples > 1 else None,
                 "calls_per_answer": round(more / len(known), 2),
                 "pays": gain.low > 0,
             }
@@ -137,20 +143,24 @@ def ways(task: Task) -> Iterator[tuple[str, GenerateConfig]]:
 
 async def answered(
     task: Task, config: GenerateConfig, teacher: Ledgered, shots: list[Example], rows: list[Example]
-) -> tuple[list[float], int]:
-    """(1.0 for each row whose answer is right, else 0.0; calls it takes, those of the ledger counted too)."""
+) -> tuple[list[float], list[bool], int]:
+    """(1.0 for each row whose answer is right, else 0.0; whether it has the votes asked for; calls).
+
+    Calls that the ledger answers are counted too.
+    """
     counting = Counting(teacher)
     answering = Answering(task, config, counting, shots, on_answers(task, config))
 
-    async def one(place: int) -> float:
+    async def one(place: int) -> tuple[float, bool]:
         row = rows[place]
         candidate = Candidate(index=place, input=row.input, answer="", origin="known")
         # What a judge says against an answer drops it; here it only chooses.
         candidate = await answering.answer(candidate)
-        return float(same(task, row.output, candidate.answer or None))
+        backed = agreement(config.min_agreement)(candidate).keep
+        return float(same(task, row.output, candidate.answer or None)), bool(candidate.answer) and backed
 
-    right = await asyncio.gather(*(one(place) for place in range(len(rows))))
-    return list(right), counting.calls
+    right, backed = zip(*await asyncio.gather(*(one(place) for place in range(len(rows)))), strict=True)
+    return list(right), list(backed), counting.calls
 
 
 class Counting:

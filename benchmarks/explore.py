@@ -5,7 +5,7 @@
 
 With the embedded teacher and a task described in a sentence, for each task:
 (a) `scout` without gold, and the same measurement for further prompts of the menu; then each prompt on
-    `--rows` gold rows the scout never saw: does the interval hold the truth, is the order of prompts the same;
+    `--rows` gold rows the scout never saw: does the interval hold the truth, is their order the same;
 (b) `scout` with gold *train* rows, 400 calls: does its prompt beat zero-shot on the same held-out gold rows,
     and do the intervals of its finalists hold what those rows say;
 (c) the verdict: sums that so small a teacher cannot do must come out poor.

@@ -2,7 +2,7 @@
 
     label it was written for  ->  read back by the best prompt
     conversation              ->  the teacher plays both sides
-    everything else           ->  several samples, the best by vote or judge
+    everything else           ->  several samples: the first one's answer, or the best by vote or judge
     then, where asked for     ->  one round of critique and revision, and a judge's verdict
 
 Refuses to decide: it fills in a candidate, and the rules keep or drop it.
@@ -72,7 +72,7 @@ class Answering:
         self.agreeing, self.agreeing_why = reads_well(task, config)
         self.judging = config.judge == "on" or (config.judge == "auto" and bool(task.rubric))
         # What "auto" stands for is settled before, on rows with a known answer.
-        self.revising = config.revise == "on"
+        self.electing, self.revising = config.elect == "on", config.revise == "on"
         # A judge can choose among answers that differ; labels and facts are better voted on.
         self.choosing = config.best_of is not None and task.kind in FREE and self.judging
         self.unscored = 0
@@ -154,23 +154,24 @@ class Answering:
         return msgspec.structs.replace(candidate, answer=read or "", agreement=float(read == candidate.asked))
 
     async def _elected(self, candidate: Candidate) -> Candidate:
-        """Several samples, and the best of them; a response from a log is the first of them."""
+        """Several samples, and one of their answers; a response from a log is the first of them."""
         asked = range(1 if candidate.raw is not None else 0, votes(self.config))
         answered = await asyncio.gather(*(self.ask(candidate, sample) for sample in asked))
         answers = [answer for answer, _ in answered]
         logprobs = [completion.logprobs for _, completion in answered]
         if candidate.raw is not None:
             answers, logprobs = [parse_answer(self.task, candidate.raw), *answers], [None, *logprobs]
-        place, share, lead = self.elect(answers)
-        agreement: float | None = share
-        margin: float | None = lead
+        place = self.elect(answers) if self.electing else first_said(answers)
+        agreement: float | None
+        margin: float | None
+        agreement, margin = self.support(answers, place)
         if self.choosing:
             distinct = list(dict.fromkeys(answer for answer in answers if answer))
             asked_of = judge.transcript(candidate.before, candidate.input)
             best = await judge.best_of(self.teacher, self.task, asked_of, distinct)
             # A judge chose; how many other samples happen to say the same is then no reason to drop.
-            place = answers.index(distinct[best]) if best is not None else place
-            agreement, margin = (share, lead) if best is None else (None, None)
+            if best is not None:
+                place, agreement, margin = answers.index(distinct[best]), None, None
         ended = [completion.finish_reason for _, completion in answered]
         cut = ended[0] if ended and not any(answers) and ended[0] in UNUSABLE else candidate.finish_reason
         return msgspec.structs.replace(
@@ -183,20 +184,23 @@ class Answering:
             finish_reason=cut,
         )
 
-    def elect(self, answers: Sequence[str | None]) -> tuple[int, float, float]:
-        """(place of the answer that most others agree with, its share of all votes, its lead)."""
-        count = [
-            sum(other is not None and same(self.task, answer, other) for other in answers) if answer else 0
-            for answer in answers
-        ]
-        best = max(range(len(answers)), key=lambda number: count[number])
-        winner = answers[best]
+    def elect(self, answers: Sequence[str | None]) -> int:
+        """The place of the answer that most others agree with, the first of such."""
+        return max(range(len(answers)), key=lambda place: self._votes(answers, place))
+
+    def support(self, answers: Sequence[str | None], place: int) -> tuple[float, float]:
+        """(share of all votes that the answer at `place` has, its lead over the next: below 0 if behind)."""
+        own, chosen = self._votes(answers, place), answers[place]
         others = [
-            votes
-            for answer, votes in zip(answers, count, strict=True)
-            if winner is None or not same(self.task, winner, answer)
+            self._votes(answers, other)
+            for other, answer in enumerate(answers)
+            if chosen is None or not same(self.task, chosen, answer)
         ]
-        return best, count[best] / len(answers), (count[best] - max(others, default=0)) / len(answers)
+        return own / len(answers), (own - max(others, default=0)) / len(answers)
+
+    def _votes(self, answers: Sequence[str | None], place: int) -> int:
+        answer = answers[place]
+        return sum(other is not None and same(self.task, answer, other) for other in answers) if answer else 0
 
     async def _converse(self, candidate: Candidate) -> Candidate:
         """The conversation from its first message on; a turn that is cut ends it, without an answer."""
@@ -272,6 +276,11 @@ class Answering:
         completion = await self.teacher.complete(Request(messages=turns, max_tokens=TURN_TOKENS))
         whole = completion.finish_reason not in UNUSABLE
         return " ".join(completion.text.split()) if whole else ""
+
+
+def first_said(answers: Sequence[str | None]) -> int:
+    """The place of the first answer that is one: the best prompt's own, where that said anything."""
+    return next((place for place, answer in enumerate(answers) if answer), 0)
 
 
 def schema_problem(task: Task, text: str) -> str:

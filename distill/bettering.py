@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from distill.answering import Answering
+from distill.answering import Answering, Stage, votes
 from distill.parse import parse_answer
 from distill.probing import gather
 from distill.score.lift import stage_gains
@@ -45,6 +45,25 @@ async def through_stages(
     return await gather(answer, range(len(known)))
 
 
+async def election_pays(answering: Answering, known: Sequence[Example], progress: Progress) -> dict[str, Any]:
+    """Whether the votes choose better than the first prompt on known rows; as `revision_pays`.
+
+    `answering` lets them choose. Labels are voted on by prompts of which the first was measured as the best,
+    so that without known rows its answer stands; free answers are samples of one prompt, of which the most
+    common is the likeliest (self-consistency, Wang 2022).
+    """
+    task, config = answering.task, answering.config
+    if task.kind == "chat" or votes(config) < 2:
+        return {"on": False, "why": "there is one answer to each input"}
+    if len(known) < FEWEST:
+        asked = config.best_of is not None
+        said = (
+            "--best-of" if asked else "the best prompt's own answer stands" if task.labels else "free answers"
+        )
+        return {"on": asked or not task.labels, "why": said}
+    return await _on_trial(answering, known, "chosen", progress)
+
+
 async def revision_pays(answering: Answering, known: Sequence[Example], progress: Progress) -> dict[str, Any]:
     """Whether a round of critique and revision gained more known rows than it lost, with the figures.
 
@@ -57,9 +76,15 @@ async def revision_pays(answering: Answering, known: Sequence[Example], progress
         return {"on": False, "why": what}
     if len(known) < FEWEST:
         return {"on": False, "why": f"not shown to pay: --seeds FILE with {FEWEST} or more known answers"}
-    progress.begin("revision on trial on rows with a known answer", len(known))
+    return await _on_trial(answering, known, "revised", progress)
+
+
+async def _on_trial(
+    answering: Answering, known: Sequence[Example], stage: Stage, progress: Progress
+) -> dict[str, Any]:
+    progress.begin(f"answers {stage} on trial on rows with a known answer", len(known))
     rows = [right for _, right in await through_stages(answering, known, progress)]
-    gain = next(gain for gain in stage_gains(rows, answering.config.seed) if gain["stage"] == "revised")
+    gain = next(gain for gain in stage_gains(rows, answering.config.seed) if gain["stage"] == stage)
     pays = gain["gain"] > 0
     gained = f"{100 * gain['gain']:+.1f} points on {len(known)} known rows"
     return {"on": pays, "why": f"{'it pays' if pays else 'it does not pay'}: {gained}", **gain}

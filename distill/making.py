@@ -39,8 +39,8 @@ class Making:
     `given` are candidates that bring their input (and perhaps a response); None: the teacher writes them.
     `imported` are pairs that count towards N, `known` ones that do not; nothing may be made that is like
     them, or like `protected` inputs: gold and seeds.
-    `through` is asked in the teacher's place; `revision` says why answers are revised or not. `answered` are
-    the candidates that came to an answer, and whether each was kept.
+    `through` is asked in the teacher's place; `stages` says of election and revision whether and why.
+    `answered` are the candidates that came to an answer, and whether each was kept.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Making:
         imported: Sequence[Pair] = (),
         known: Sequence[Pair] = (),
         through: Teacher | None = None,
-        revision: Mapping[str, Any] | None = None,
+        stages: Mapping[str, Any] | None = None,
     ) -> None:
-        self.revision = revision
+        self.stages = stages or {}
         self.run, self.task, self.config, self.teacher, self.progress = run, task, config, teacher, progress
         self._asked = through or teacher
         self.seeds, self.given = seeds, given
@@ -279,7 +279,8 @@ class Making:
             "prompt": default_prompt(self.task),
             "agreement": {"used": self.answering.agreeing, "why": self.answering.agreeing_why},
             "judge": {"used": self.answering.judging, "unscored": self.answering.unscored},
-            "revision": self.revision or {"on": self.answering.revising},
+            "election": self.stages.get("election", {"on": self.answering.electing}),
+            "revision": self.stages.get("revision", {"on": self.answering.revising}),
             "worst_leak": msgspec.to_builtins(worst) if (worst := self.on_input.worst_leak) else None,
         }
 

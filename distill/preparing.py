@@ -13,7 +13,7 @@ import msgspec
 
 from distill.answering import Answering
 from distill.ask import prompt_names
-from distill.bettering import known_rows, revision_pays
+from distill.bettering import election_pays, known_rows, revision_pays
 from distill.config import GenerateConfig
 from distill.errors import UsageError
 from distill.filters.chain import on_answers
@@ -62,24 +62,30 @@ async def prepared(run: Run, config: GenerateConfig, teacher: Ledgered, progress
     if sources.given is None and unplanned:
         task = await planned(run, task, config, teacher, progress)
     task = await settle_prompt(run, task, config, teacher, progress, sources.seeds)
-    config, revision = await settle_revision(task, config, teacher, progress, sources.seeds)
-    return open_making(run, task, config, teacher, progress, sources, revision=revision)
+    config, stages = await settle_stages(task, config, teacher, progress, sources.seeds)
+    return open_making(run, task, config, teacher, progress, sources, stages=stages)
 
 
-async def settle_revision(
+async def settle_stages(
     task: Task, config: GenerateConfig, teacher: Teacher, progress: Progress, seeds: Sequence[Example]
 ) -> tuple[GenerateConfig, dict[str, Any]]:
-    """(`config` with revision on or off, why): "auto" is on where it pays on the user's known rows."""
-    if config.revise != "auto":
-        return config, {"on": config.revise == "on", "why": f"--revise {config.revise}"}
-    rules = on_answers(task, config)
-    answering = Answering(task, dataclasses.replace(config, revise="on"), teacher, seeds, rules)
-    try:
-        known = known_rows(seeds, config.lift_rows, config.seed)
-        found = await revision_pays(answering, known, progress)
-    finally:
-        rules.close()
-    return dataclasses.replace(config, revise="on" if found["on"] else "off"), found
+    """(`config` with election and revision on or off, why each): "auto" is on where it pays on known rows."""
+    known, found = known_rows(seeds, config.lift_rows, config.seed), dict[str, Any]()
+    by_construction = bool(task.labels) and config.inputs is None and config.from_logs is None
+    # The votes first: what is revised is the answer they leave.
+    for knob, stage, pays in (("elect", "election", election_pays), ("revise", "revision", revision_pays)):
+        asked = getattr(config, knob)
+        if asked != "auto":
+            found[stage] = {"on": asked == "on", "why": f"--{knob} {asked}"}
+            continue
+        rules = on_answers(task, config)
+        answering = Answering(task, dataclasses.replace(config, **{knob: "on"}), teacher, seeds, rules)
+        try:
+            found[stage] = await pays(answering, () if by_construction else known, progress)
+        finally:
+            rules.close()
+        config = dataclasses.replace(config, **{knob: "on" if found[stage]["on"] else "off"})
+    return config, found
 
 
 def open_making(
@@ -91,7 +97,7 @@ def open_making(
     sources: Sources,
     *,
     through: Teacher | None = None,
-    revision: Mapping[str, Any] | None = None,
+    stages: Mapping[str, Any] | None = None,
 ) -> Making:
     """The making stage on `task` as it stands; `through` is asked in the teacher's place."""
     imported = [pair for pair in read_pairs(run) if pair.origin == IMPORTED]
@@ -106,7 +112,7 @@ def open_making(
         imported=imported,
         known=known,
         through=through,
-        revision=revision,
+        stages=stages,
     )
 
 

@@ -96,7 +96,8 @@ def candidate_of(pair: Pair) -> Candidate:
 
 def decided(answering: Answering, given: str, answers: Sequence[str | None], min_share: float) -> Vote:
     """The verdict of `answers`, None where one is none."""
-    place, share, _ = answering.elect(answers)
+    place = answering.elect(answers)
+    share, _ = answering.support(answers, place)
     winner, votes = answers[place], dict(Counter(answer or "" for answer in answers).most_common())
     tally = ", ".join(f"{count} {answer or 'no answer'}" for answer, count in votes.items())
     if winner is None or share < min_share:

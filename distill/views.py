@@ -7,6 +7,7 @@ from typing import Any
 from distill.console import Console
 from distill.filters.rule import excerpt
 from distill.store.run import STEPS, Run, Step, digest
+from distill.systems import adapter_digest
 from distill.teacher.ledger import spent
 from distill.types import Task
 
@@ -63,10 +64,11 @@ def generated(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
         lines.append(f"Nearest to a protected row: {leak_sentence(worst)}.")
     if lift := summary.get("filter_lift"):
         lines.append(f"Filter lift: {lift_sentence(lift)}.")
-    if (revision := summary.get("revision", {})).get("on") or "gain" in revision:
-        lines.append(
-            f"Answers were {'' if revision['on'] else 'not '}revised: {revision.get('why', 'asked for')}."
-        )
+    for stage, done in (("election", "chosen by vote"), ("revision", "revised")):
+        if (found := summary.get(stage, {})).get("on") or "gain" in found:
+            lines.append(
+                f"Answers were {'' if found['on'] else 'not '}{done}: {found.get('why', 'asked for')}."
+            )
     if summary.get("judge", {}).get("unscored"):
         lines.append(f"The judge gave no verdict on {summary['judge']['unscored']} answers; they were kept.")
     sizes = summary["splits"]
@@ -211,9 +213,10 @@ def step_standing(run: Run, step: Step) -> dict[str, Any]:
 
 
 def outdated(run: Run, summary: Mapping[str, Any]) -> bool:
-    """Whether the pairs are others than those the step was made from."""
+    """Whether the pairs, or the student, are others than those the step was made from."""
     before = summary.get("made_from", {})
     now = {f"{name}.jsonl": digest(path) for name, path in run.splits.items()}
+    now |= {"adapter": adapter_digest(run)} if "adapter" in before else {}
     return any(name in before and before[name] != value for name, value in now.items())
 
 

@@ -69,7 +69,7 @@ def test_numbers_vote_as_numbers():
 
 
 def test_response_from_a_log_is_the_first_vote_and_saves_a_call():
-    found, teacher, _ = answer(MOOD, lambda request, _: "sad", raw="happy", samples=3)
+    found, teacher, _ = answer(MOOD, lambda request, _: "sad", raw="happy", samples=3, elect="on")
     assert (found.answer, found.raw, found.agreement) == ("sad", "happy", 2 / 3)
     assert [sample for _, sample in teacher.requests] == [1, 2]
     kept, teacher, _ = answer(MOOD, lambda request, _: "sad", raw="Happy.", samples=1)
@@ -150,7 +150,7 @@ def test_logprobs_are_asked_for_and_kept_of_the_chosen_answer():
         text = "happy" if sample else "sad"
         return Completion(text=text, cost_usd=0.0, logprobs={"tokens": [text]})
 
-    found, _, _ = answer(MOOD, script, logprobs=2)
+    found, _, _ = answer(MOOD, script, logprobs=2, elect="on")
     assert (found.answer, found.logprobs) == ("happy", {"tokens": ["happy"]})
     written, teacher, _ = answer(MOOD, script, asked="sad", logprobs=2, agreement="off")
     assert (written.answer, written.logprobs, len(teacher.requests)) == ("sad", {"tokens": ["sad"]}, 1)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +10,10 @@ from distill.answering import Answering
 from distill.bettering import known_rows, revision_pays, through_stages
 from distill.config import GenerateConfig
 from distill.filters.chain import on_answers
-from distill.preparing import settle_revision
+from distill.preparing import settle_stages
 from distill.score.lift import stage_gains
 from distill.teacher.scripted import ScriptedTeacher
-from distill.types import Example, Label, Quiet, Task
+from distill.types import Candidate, Example, Label, PromptChoice, Quiet, Task
 
 SUM = Task("sum", "text", "Add up.", verify="number")
 KNOWN = [Example(f"{n} and {n}", str(2 * n)) for n in range(1, 31)]
@@ -36,7 +37,8 @@ def adder(mends):
 
 def trial(teacher, known=KNOWN, task=SUM, **knobs):
     config = GenerateConfig(judge="off", **{"samples": 1, **knobs})
-    return asyncio.run(settle_revision(task, config, teacher, Quiet(), known))
+    settled, found = asyncio.run(settle_stages(task, config, teacher, Quiet(), known))
+    return settled, found["revision"]
 
 
 def test_revision_is_on_where_it_pays_and_off_where_it_does_not():
@@ -68,12 +70,72 @@ def test_revision_asked_for_is_never_on_trial():
 
 
 def test_each_stage_is_measured_on_the_one_before_it():
-    config = GenerateConfig(judge="off", samples=3, revise="on")
+    config = GenerateConfig(judge="off", samples=3, elect="on", revise="on")
     answering = Answering(SUM, config, adder(mends=True), (), on_answers(SUM, config))
     rows = [right for _, right in asyncio.run(through_stages(answering, KNOWN, Quiet()))]
     vote, revision = stage_gains(rows)
     assert (vote["stage"], vote["before"], vote["after"], vote["pays"]) == ("chosen", 0.6667, 1.0, True)
     assert (revision["stage"], revision["gain"], revision["pays"]) == ("revised", 0.0, None)
+
+
+MOODS = Task(
+    "mood",
+    "label",
+    "Say the mood.",
+    labels=(Label("happy", examples=("a good day",)), Label("sad", examples=("a bad day",))),
+    prompt=PromptChoice("zero-shot", others=("cued-1", "few-shot-1")),
+)
+FELT = [Example(f"note {n}", ("happy", "sad")[n % 2]) for n in range(20)]
+
+
+def reader(first, others):
+    """Reads notes with the best prompt as `first` says, with the other kinds as `others` says."""
+
+    def script(request, sample):
+        last = request.messages[-1].content
+        n = int(re.search(r"note (\d+)", last)[1])
+        best = len(request.messages) == 2 and not last.startswith("Text")
+        return (first if best else others)(n)
+
+    return ScriptedTeacher(script)
+
+
+def truth(n):
+    return ("happy", "sad")[n % 2]
+
+
+def election(teacher, known=FELT, task=MOODS, **knobs):
+    config = GenerateConfig(**{"inputs": Path("inputs.jsonl"), "judge": "off", **knobs})
+    settled, found = asyncio.run(settle_stages(task, config, teacher, Quiet(), known))
+    return settled, found["election"]
+
+
+def test_votes_choose_where_they_gain_known_rows_and_only_drop_elsewhere():
+    config, found = election(reader(lambda n: "happy", truth))
+    assert (config.elect, found["gain"]) == ("on", 0.5)
+    config, found = election(reader(truth, lambda n: "happy"))
+    assert (config.elect, found["gain"]) == ("off", -0.5)
+    assert "does not pay" in found["why"]
+
+
+def test_without_known_rows_labels_keep_the_best_prompts_answer_and_free_answers_are_voted_on():
+    teacher = reader(truth, truth)
+    assert election(teacher, known=())[0].elect == "off"
+    assert election(teacher, known=(), best_of=5)[0].elect == "on"
+    assert election(teacher, known=(), task=SUM)[0].elect == "on"
+    assert election(teacher, known=(), task=SUM, samples=1)[0].elect == "off"
+    assert election(teacher, inputs=None)[0].elect == "off"
+    assert not teacher.requests
+
+
+@pytest.mark.parametrize(("elect", "answer", "kept"), [("on", "sad", True), ("off", "happy", False)])
+def test_an_answer_that_is_outvoted_is_dropped_where_votes_do_not_choose(elect, answer, kept):
+    config = GenerateConfig(inputs=Path("inputs.jsonl"), judge="off", elect=elect, min_agreement=0.5)
+    rules = on_answers(MOODS, config)
+    answering = Answering(MOODS, config, reader(lambda n: "happy", lambda n: "sad"), (), rules)
+    row = asyncio.run(answering.answer(Candidate(index=0, input="note 7", answer="", origin="given")))
+    assert (row.raw, row.answer) == ("happy", answer)
+    assert rules.judge(row).keep == kept
 
 
 def test_known_rows_are_the_same_each_time():

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from distill.answering import Answering, reads_well
+from distill.answering import Answering, first_said, reads_well
 from distill.config import GenerateConfig
 from distill.errors import DataError, DistillError, Interrupted
 from distill.filters.chain import on_answers
@@ -133,10 +133,16 @@ def test_own_inputs_are_voted_on_and_may_run_out(run, ledgered, tmp_path):
 def test_votes_need_a_majority(run, ledgered):
     teacher, _ = ledgered()
     answering = Answering(MOOD, GenerateConfig(n=1), teacher, (), on_answers(MOOD, GenerateConfig()))
-    assert answering.elect(["happy", "sad", "sad"]) == (1, 2 / 3, 1 / 3)
-    assert answering.elect([None, None, None]) == (0, 0.0, 0.0)
-    assert answering.elect([None, "sad", None]) == (1, 1 / 3, 1 / 3)
-    assert answering.elect(["sad", "happy"]) == (0, 1 / 2, 0.0)
+    for answers, place, support in (
+        (["happy", "sad", "sad"], 1, (2 / 3, 1 / 3)),
+        ([None, None, None], 0, (0.0, 0.0)),
+        ([None, "sad", None], 1, (1 / 3, 1 / 3)),
+        (["sad", "happy"], 0, (1 / 2, 0.0)),
+    ):
+        assert answering.elect(answers) == place
+        assert answering.support(answers, place) == support
+    assert answering.support(["happy", "sad", "sad"], 0) == (1 / 3, -1 / 3)
+    assert [first_said(said) for said in ([None, "sad", None], ["happy", "sad"], [None, None])] == [1, 0, 0]
     asyncio.run(teacher.close())
 
 
@@ -144,7 +150,9 @@ def test_free_answers_that_say_nearly_the_same_vote_together(run, ledgered):
     teacher, _ = ledgered()
     task = Task("t", "text", "Title it.")
     answering = Answering(task, GenerateConfig(n=1), teacher, (), on_answers(task, GenerateConfig()))
-    place, share, _ = answering.elect(["nothing at all", "the red house", "a red house here"])
+    said = ["nothing at all", "the red house", "a red house here"]
+    place = answering.elect(said)
+    share, _ = answering.support(said, place)
     assert place in (1, 2)
     assert share == pytest.approx(2 / 3)
     asyncio.run(teacher.close())

@@ -145,6 +145,11 @@ class GenerateConfig:
     samples: int = knob(
         3, "Answers that vote where none was asked for by construction.", at_least=1, at_most=25
     )
+    elect: Literal["auto", "on", "off"] = knob(
+        "auto",
+        "The votes choose the answer; off: they only drop it. auto: where it pays on your --seeds rows; "
+        "without, free answers.",
+    )
     min_agreement: float = knob(0.8, "Share of the votes an answer needs.", at_least=0, at_most=1)
     agreement: Literal["auto", "on", "off"] = knob(
         "auto", "Must the best prompt agree with the label written for? auto: where it reads well enough."

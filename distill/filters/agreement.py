@@ -8,7 +8,7 @@ from distill.types import Candidate
 
 
 def agreement(min_agreement: float) -> Rule:
-    """Drop what was read as another answer than written for, got too few of the votes, or only tied.
+    """Drop what was read as another answer than written for, got too few of the votes, or does not lead.
 
     `min_agreement` is the share of votes needed; `candidate.margin` the lead over the next answer, in shares.
     """
@@ -21,7 +21,7 @@ def agreement(min_agreement: float) -> Rule:
         if share is not None and share < min_agreement - 1e-3:
             return f"{share:.0%} of the votes, {min_agreement:.0%} needed"
         if min_agreement > 0 and candidate.margin is not None and candidate.margin <= 0:
-            return "a tie: another answer got as many votes"
+            return "another answer got as many votes, or more"
         return ""
 
     return Rule("agreement", why)

@@ -14,7 +14,7 @@ from distill.errors import UsageError
 from distill.held_out import read_split
 from distill.making import Making
 from distill.pairing import explained, pair
-from distill.preparing import read_sources, settle_prompt, settle_revision
+from distill.preparing import read_sources, settle_prompt, settle_stages
 from distill.refilling import Refilling, derived, slots
 from distill.store import jsonl
 from distill.store.pairs import read_pairs
@@ -73,7 +73,7 @@ async def refill(
     pairs = without(read_pairs(run), number)
     sources = read_sources(run, task, config, progress)
     task = await settle_prompt(run, task, config, teacher, progress, sources.seeds)
-    config, revision = await settle_revision(task, config, teacher, progress, sources.seeds)
+    config, stages = await settle_stages(task, config, teacher, progress, sources.seeds)
     held_out: tuple[Split, ...] = ("valid", "test")
     protected = [each.input for name in held_out for each in read_split(run, name)]
     with Making(
@@ -85,7 +85,7 @@ async def refill(
         seeds=sources.seeds,
         protected=[*sources.protected, *protected],
         known=pairs,
-        revision=revision,
+        stages=stages,
     ) as making:
         lines = other_lines(run, number)
         jsonl.replace(run.candidates, lines)
