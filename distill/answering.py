@@ -26,10 +26,11 @@ from distill.ask import (
 )
 from distill.config import GenerateConfig
 from distill.filters.chain import Chain
-from distill.parse import parse_answer
+from distill.parse import parse_answer, schema_problem
 from distill.score.same import same
 from distill.teacher.protocol import Teacher
 from distill.types import Candidate, Completion, Example, Message, PromptChoice, Request, Task
+from distill.wording import language_of
 
 Stage = Literal["chosen", "revised", "judged"]
 READS_WELL = 0.6
@@ -138,7 +139,8 @@ class Answering:
         return None if cut else parse_answer(self.task, completion.text)
 
     def _repair(self, request: Request, completion: Completion) -> Request:
-        wrong = schema_problem(self.task, completion.text)
+        schema: dict[str, Any] = (response_format(self.task) or {})["json_schema"]["schema"]
+        wrong = schema_problem(schema, completion.text)
         turn = prompts.render("repair", problem=wrong, format=format_line(self.task))
         said = (*request.messages, Message("assistant", completion.text), *turn)
         return msgspec.structs.replace(request, messages=said)
@@ -223,7 +225,10 @@ class Answering:
     def _next_turn(self, candidate: Candidate, before: Sequence[Message]) -> Request:
         """Ask the teacher, now in the user's place, for the user's next message."""
         role = prompts.render(
-            "next-turn", instruction=self.task.instruction, attributes=phrased(candidate.attributes)
+            "next-turn",
+            language_of(self.task),
+            instruction=self.task.instruction,
+            attributes=phrased(candidate.attributes, language_of(self.task)),
         )
         swapped = [
             Message("assistant" if message.role == "user" else "user", message.content) for message in before
@@ -271,7 +276,11 @@ class Answering:
         """The reason for an accepted answer, in a sentence; "" where the teacher gives none."""
         *_, shown = student_messages(self.task, candidate.input)
         turns = prompts.render(
-            "explain", instruction=self.task.instruction, input=shown.content, answer=candidate.answer
+            "explain",
+            language_of(self.task),
+            instruction=self.task.instruction,
+            input=shown.content,
+            answer=candidate.answer,
         )
         completion = await self.teacher.complete(Request(messages=turns, max_tokens=TURN_TOKENS))
         whole = completion.finish_reason not in UNUSABLE
@@ -281,17 +290,3 @@ class Answering:
 def first_said(answers: Sequence[str | None]) -> int:
     """The place of the first answer that is one: the best prompt's own, where that said anything."""
     return next((place for place, answer in enumerate(answers) if answer), 0)
-
-
-def schema_problem(task: Task, text: str) -> str:
-    """What is wrong with a JSON answer, by its schema, in a sentence for the teacher."""
-    import jsonschema
-
-    from distill.parse import find_json
-
-    value = find_json(text)
-    if not isinstance(value, dict):
-        return "the answer is not a JSON object"
-    schema: dict[str, Any] = (response_format(task) or {})["json_schema"]["schema"]
-    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
-    return error.message if error else "a value is empty or out of range"

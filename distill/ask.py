@@ -10,6 +10,7 @@ from typing import Any
 from distill import prompts
 from distill.menu import MENU, YOURS, PromptSpec, find_prompt
 from distill.types import Example, Label, Message, PromptChoice, Request, Task
+from distill.wording import language_of, marks
 
 EXAMPLES_TO_WRITE_LIKE = 3
 STARTING_SHOTS = 2
@@ -87,6 +88,7 @@ def answer_request(
     """
     spec = find_prompt(prompt)
     own = task.prompt if task.prompt is not None and task.prompt.name == prompt else PromptChoice(prompt)
+    language = language_of(task)
     holes = {
         "instruction": own.instruction or task.instruction,
         "described": described(task),
@@ -94,7 +96,7 @@ def answer_request(
         "noun": task.input_noun[:1].upper() + task.input_noun[1:],
         "cue": task.name.replace("-", " ").replace("_", " ").capitalize(),
     }
-    *system, asked = prompts.render(spec.template, **holes, input=input)
+    *system, asked = prompts.render(spec.template, language, **holes, input=input)
     if spec.template == YOURS and INPUT_PLACE in own.instruction:
         system, asked = [], Message("user", own.instruction.replace(INPUT_PLACE, input))
     if own.shots:
@@ -103,7 +105,7 @@ def answer_request(
         shown = examples_shown(task, spec.shots, shots, rotation, order=spec.order, leave_out=input)
     turns: list[Message] = []
     for example in shown:
-        turns.append(prompts.render(spec.template, **holes, input=example.input)[-1])
+        turns.append(prompts.render(spec.template, language, **holes, input=example.input)[-1])
         turns.append(Message("assistant", example.output))
     return Request(
         messages=(*system, *turns, *before, asked),
@@ -170,12 +172,14 @@ def described(task: Task) -> str:
 
 
 def format_line(task: Task) -> str:
-    """What the answer must look like, in a sentence."""
+    """What the answer must look like, in a sentence; "" for free text."""
+    language = language_of(task)
+    listed = marks(language).listed
     if task.kind == "label":
-        return f"Answer with one of: {', '.join(task.label_names)}."
+        return prompts.sentence("format-label", language, labels=listed.join(task.label_names))
     if task.kind == "json":
-        keys = ", ".join(f'"{field.name}"' for field in task.fields)
-        return f"Answer with one JSON object with the keys {keys}."
+        keys = listed.join(f'"{field.name}"' for field in task.fields)
+        return prompts.sentence("format-json", language, keys=keys)
     return ""
 
 
@@ -222,9 +226,9 @@ def write_request(
     shown = rotated(shown, seed)[:EXAMPLES_TO_WRITE_LIKE]
     holes = {"what": what(task, label), "noun": task.input_noun, "instruction": task.instruction}
     # Shown examples say what to write better than an instruction does: a small teacher keeps to neither both.
-    template = "write-like" if shown else "write-input"
-    *system, asking = prompts.render(template, **holes, attributes=phrased(attributes))
-    plainly = prompts.render(template, **holes, attributes="")[-1]
+    template, language = "write-like" if shown else "write-input", language_of(task)
+    *system, asking = prompts.render(template, language, **holes, attributes=phrased(attributes, language))
+    plainly = prompts.render(template, language, **holes, attributes="")[-1]
     turns = [message for example in shown for message in (plainly, Message("assistant", example.input))]
     return Request(
         messages=(*system, *turns, asking), temperature=temperature, max_tokens=max_tokens, seed=seed
@@ -235,19 +239,30 @@ def what(task: Task, label: Label | None) -> str:
     """What is to be written: "negative review (the critic dislikes the film)"."""
     if label is None:
         return task.input_noun
-    meaning = f" ({label.description})" if label.description else ""
-    return f"{label.name} {task.input_noun}{meaning}"
+    language = language_of(task)
+    meaning = marks(language).brackets.format(label.description) if label.description else ""
+    return prompts.sentence("written-for", language, label=label.name, noun=task.input_noun, meaning=meaning)
 
 
-def phrased(attributes: Mapping[str, str]) -> str:
+def phrased(attributes: Mapping[str, str], language: str = "") -> str:
     """The attributes as the rest of the sentence: each name leads to its value ("about" "the acting").
 
     A name that starts with a capital letter starts a sentence of its own ("Use the words:").
     """
-    parts = [f"{'. ' if name[:1].isupper() else ' '}{name} {value}" for name, value in attributes.items()]
+    signs, parts = marks(language), []
+    for name, value in attributes.items():
+        apart = name[:1].isupper() or not signs.spaced
+        colon = signs.colon if apart and not name.endswith((":", "：")) else " "
+        parts.append(f"{signs.leads if apart else ' '}{name}{colon}{value}")
     return "".join(parts)
 
 
 def student_messages(task: Task, input: str) -> tuple[Message, ...]:
-    """What the student is shown: the instruction, the format and the input, no examples."""
-    return prompts.render("student", instruction=task.instruction, format=format_line(task), input=input)
+    """What the student is shown: the instruction, the format and the input, no examples.
+
+    Always in the shipped words, whatever `--prompts` says: it is asked by commands that do not have it.
+    """
+    with prompts.overlaid(None):
+        return prompts.render(
+            "student", language_of(task), instruction=task.instruction, format=format_line(task), input=input
+        )

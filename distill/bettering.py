@@ -5,7 +5,7 @@ stage's word for it: without known rows, what `auto` stands for is off.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from distill.answering import Answering, Stage, votes
@@ -15,6 +15,7 @@ from distill.score.lift import stage_gains
 from distill.score.same import same
 from distill.types import Candidate, Example, Progress
 
+Trial = Callable[[Answering, Sequence[Example], Progress], Awaitable[dict[str, Any]]]
 FEWEST = 10
 """Known rows under which nothing is said."""
 

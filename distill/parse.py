@@ -16,8 +16,22 @@ FENCE = re.compile(r"^```[a-zA-Z]*\n(.*?)\n?```$", re.S)
 BULLET = re.compile(r"^\s*(?:[-*•·]|\(?\d{1,3}[.):、])\s*")
 LONGEST_ENTRY = 60
 ANSWER_LINE = "Answer: "
-LAST_ANSWER = re.compile(r"^\W*(?:(?:so|the|my|final)\s+)*answer\W*?(?:\s+is)?\s*[:\uff1a]\W*", re.I | re.M)
+ANSWER_MARKS = (
+    r"(?:(?:so|the|my|final)\s+)*answer\W*?(?:\s+is)?",
+    r"(?:(?:also|die|meine|finale|endgültige)\s+)*antwort\W*?(?:\s+(?:ist|lautet))?",
+    r"(?:(?:la|mi|entonces,?)\s+)*respuesta(?:\s+final)?\W*?(?:\s+es)?",
+    r"(?:(?:la|ma|donc,?)\s+)*réponse(?:\s+finale)?\W*?(?:\s+est)?",
+    r"(?:(?:最終的な|最終|最后的?|最终|所以|我的|よって|私の)[，、]?)*(?:答[案え]|回答)[^\w:：]*(?:[是为は])?",
+)
+"""How a line that gives the answer begins in the shipped languages, up to its colon."""
+LAST_ANSWER = re.compile(rf"^\W*(?:{'|'.join(ANSWER_MARKS)})\s*[:：][\s*]*", re.I | re.M)
 """What a teacher that reasons first ends with, in the shapes models give it: "**Answer:** x"."""
+ENDS = ".!:;,。！：；，、"
+INPUT_WORDS = (
+    "sentence|text|input|question|satz|eingabe|frage|texto|entrada|pregunta|texte|entrée|文|入力文?|質問"
+    "|输入(?:文本)?|问题"
+)
+"""What models head an input with that they were asked to write."""
 LARGEST_NUMBER = 2**53
 MOST_TRIES = 50
 QUOTES = "\"'`*“”‘’«»「」"
@@ -53,8 +67,10 @@ def concluded(text: str) -> str:
 
 def parse_lines(text: str) -> list[str]:
     """The entries of a list, a line each, without numbers, bullets, quotes, doubles and headings."""
-    entries = [BULLET.sub("", line).strip().strip(QUOTES + ".;,").strip() for line in text.splitlines()]
-    plain = [entry for entry in entries if 0 < len(entry) <= LONGEST_ENTRY and not entry.endswith(":")]
+    entries = [BULLET.sub("", line).strip().strip(QUOTES + ".;,。；，").strip() for line in text.splitlines()]
+    plain = [
+        entry for entry in entries if 0 < len(entry) <= LONGEST_ENTRY and not entry.endswith((":", "："))
+    ]
     unique: dict[str, str] = {}
     for entry in plain:
         unique.setdefault(entry.casefold(), entry)
@@ -84,7 +100,7 @@ def parse_label(names: tuple[str, ...], text: str) -> str | None:
 
 def _key(text: str) -> str:
     """What two spellings of one label share."""
-    return re.sub(r"[\s_-]+", " ", text.strip().strip(QUOTES + ".!:;,").strip()).casefold()
+    return re.sub(r"[\s_-]+", " ", text.strip().strip(QUOTES + ENDS).strip()).casefold()
 
 
 def parse_json(fields: tuple[AnswerField, ...], text: str) -> str | None:
@@ -144,9 +160,7 @@ def parse_input(task: Task, text: str) -> str:
         text = only
     line = text.strip().split("\n")[0] if _one_line(task) else text
     noun = re.escape(task.input_noun)
-    line = re.sub(
-        rf"^\s*(?:\d+[.)]|[-*•])\s+|^\s*(?:{noun}|sentence|text|input|question)\s*:\s*", "", line, flags=re.I
-    )
+    line = re.sub(rf"^\s*(?:\d+[.)]|[-*•])\s+|^\s*(?:{noun}|{INPUT_WORDS})\s*[:：]\s*", "", line, flags=re.I)
     return re.sub(r"[ \t]+", " ", line.strip().strip(QUOTES).strip())
 
 
@@ -230,3 +244,14 @@ def _inner_objects(text: str) -> list[dict[str, Any]]:
         except (json.JSONDecodeError, RecursionError):
             start += 1
     return found
+
+
+def schema_problem(schema: dict[str, Any], text: str) -> str:
+    """What is wrong with a JSON answer, by its JSON schema, in a sentence for the teacher."""
+    import jsonschema
+
+    value = find_json(text)
+    if not isinstance(value, dict):
+        return "the answer is not a JSON object"
+    error = jsonschema.exceptions.best_match(jsonschema.Draft202012Validator(schema).iter_errors(value))
+    return error.message if error else "a value is empty or out of range"

@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -15,6 +16,7 @@ from distill import prompts
 from distill.parse import parse_lines
 from distill.teacher.protocol import Teacher
 from distill.types import Progress, Request, Task
+from distill.wording import language_of
 
 Attributes = Mapping[str, tuple[str, ...]]
 LARGEST_GRID = 20_000
@@ -28,6 +30,94 @@ FIXED: dict[str, tuple[str, ...]] = {
     "that is": ("plain and clear", "hard to judge at first sight", "casual in style", "formal in style"),
 }
 """Length, difficulty and style, which no teacher need be asked for. A name leads to its value."""
+
+
+class Words(NamedTuple):
+    """What inputs vary over, in one language: two attributes' names and how a teacher is asked for values.
+
+    `{noun}` is what an input is called, `{topic}` what is taken apart. All of it ends in task.toml.
+    """
+
+    about: str
+    writer: str
+    topics: str
+    narrower: str
+    writers: str
+    users: str
+    fixed: dict[str, tuple[str, ...]]
+
+
+ENGLISH = Words(
+    "about",
+    "as written by",
+    "topics that a {noun} may be about",
+    "narrower topics of '{topic}' that a {noun} may be about",
+    "kinds of people who write a {noun}",
+    "people who write to the assistant",
+    FIXED,
+)
+WORDS = {
+    "de": Words(
+        "Thema",
+        "Verfasser",
+        "Themen für diese Art von Eingabe: {noun}",
+        "engere Themen innerhalb von „{topic}“ für diese Art von Eingabe: {noun}",
+        "Arten von Menschen, die so etwas schreiben: {noun}",
+        "Arten von Menschen, die dem Assistenten schreiben",
+        {
+            "Länge": ("wenige Wörter", "ein Satz", "zwei oder drei Sätze"),
+            "Art": ("klar und deutlich", "auf den ersten Blick schwer zu beurteilen", "locker", "förmlich"),
+        },
+    ),
+    "es": Words(
+        "Tema",
+        "Autor",
+        "temas para este tipo de entrada: {noun}",
+        "temas más concretos dentro de «{topic}» para este tipo de entrada: {noun}",
+        "tipos de personas que escriben algo así: {noun}",
+        "tipos de personas que escriben al asistente",
+        {
+            "Longitud": ("unas pocas palabras", "una frase", "dos o tres frases"),
+            "Estilo": ("claro y sencillo", "difícil de juzgar a primera vista", "informal", "formal"),
+        },
+    ),
+    "fr": Words(
+        "Sujet",
+        "Auteur",
+        "sujets pour ce type d'entrée : {noun}",
+        "sujets plus précis au sein de « {topic} » pour ce type d'entrée : {noun}",
+        "types de personnes qui écrivent ceci : {noun}",
+        "types de personnes qui écrivent à l'assistant",
+        {
+            "Longueur": ("quelques mots", "une phrase", "deux ou trois phrases"),
+            "Style": ("clair et simple", "difficile à juger au premier coup d'œil", "familier", "soutenu"),
+        },
+    ),
+    "ja": Words(
+        "話題",
+        "書き手",
+        "「{noun}」の話題になりうるもの",
+        "「{noun}」の話題「{topic}」をさらに細かくしたもの",
+        "「{noun}」を書く人の種類",
+        "アシスタントに話しかける人の種類",
+        {
+            "長さ": ("短い語句", "一文", "二、三文"),
+            "書き方": ("明快", "一見して判断しにくい", "くだけた調子", "改まった調子"),
+        },
+    ),
+    "zh": Words(
+        "主题",
+        "作者",
+        "“{noun}”可能涉及的主题",
+        "“{noun}”在“{topic}”之下更具体的主题",
+        "会写“{noun}”的人",
+        "会给助手写消息的人",
+        {
+            "长度": ("几个字", "一句话", "两三句话"),
+            "风格": ("清楚明白", "乍看难以判断", "口语随意", "正式"),
+        },
+    ),
+}
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -79,18 +169,21 @@ async def propose_attributes(
 
     A list that the teacher does not give is left out; length, difficulty and style are always there.
     """
-    noun = task.input_noun
-    topics = await _values(task, teacher, TOPICS, f"topics that a {noun} may be about", seed)
+    words, noun = words_of(task), task.input_noun
+    topics = await _values(task, teacher, TOPICS, words.topics.format(noun=noun), seed)
     progress.advance(note=f"{len(topics)} topics")
     if topics and n > INPUTS_A_TOPIC * len(topics):
         topics = await _subtopics(task, teacher, topics, seed, progress)
-    who = (
-        "people who write to the assistant" if task.kind == "chat" else f"kinds of people who write a {noun}"
-    )
+    who = words.users if task.kind == "chat" else words.writers.format(noun=noun)
     writers = await _values(task, teacher, WRITERS, who, seed)
     progress.advance(note=f"{len(writers)} writers")
-    proposed = {"about": topics, "as written by": writers}
-    return {name: values for name, values in proposed.items() if values} | FIXED
+    proposed = {words.about: topics, words.writer: writers}
+    return {name: values for name, values in proposed.items() if values} | words.fixed
+
+
+def words_of(task: Task) -> Words:
+    """The words in the language of the sentences around `task`; English for one that has none."""
+    return WORDS.get(language_of(task), ENGLISH)
 
 
 async def _subtopics(
@@ -99,13 +192,8 @@ async def _subtopics(
     """The second level of the tree: each topic's narrower ones, or the topic itself where there are none."""
     leaves: list[str] = []
     for topic in topics:
-        narrower = await _values(
-            task,
-            teacher,
-            SUBTOPICS,
-            f"narrower topics of '{topic}' that a {task.input_noun} may be about",
-            seed,
-        )
+        asked = words_of(task).narrower.format(topic=topic, noun=task.input_noun)
+        narrower = await _values(task, teacher, SUBTOPICS, asked, seed)
         leaves += narrower or [topic]
         progress.advance(note=f"{len(leaves)} subtopics")
     return tuple(dict.fromkeys(leaves))
@@ -113,7 +201,8 @@ async def _subtopics(
 
 async def _values(task: Task, teacher: Teacher, count: int, what: str, seed: int) -> tuple[str, ...]:
     """Up to `count` different short values, none where fewer than FEWEST can be read."""
-    messages = prompts.render("propose-values", instruction=task.instruction, count=str(count), what=what)
+    holes = {"instruction": task.instruction, "count": str(count), "what": what}
+    messages = prompts.render("propose-values", language_of(task), **holes)
     request = Request(messages=messages, temperature=0.7, max_tokens=24 * count, seed=seed)
     completion = await teacher.complete(request)
     found = parse_lines(completion.text)

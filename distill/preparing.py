@@ -13,7 +13,7 @@ import msgspec
 
 from distill.answering import Answering
 from distill.ask import prompt_names
-from distill.bettering import election_pays, known_rows, revision_pays
+from distill.bettering import Trial, election_pays, known_rows, revision_pays
 from distill.config import GenerateConfig
 from distill.errors import UsageError
 from distill.filters.chain import on_answers
@@ -72,19 +72,24 @@ async def settle_stages(
     """(`config` with election and revision on or off, why each): "auto" is on where it pays on known rows."""
     known, found = known_rows(seeds, config.lift_rows, config.seed), dict[str, Any]()
     by_construction = bool(task.labels) and config.inputs is None and config.from_logs is None
-    # The votes first: what is revised is the answer they leave.
-    for knob, stage, pays in (("elect", "election", election_pays), ("revise", "revision", revision_pays)):
-        asked = getattr(config, knob)
-        if asked != "auto":
-            found[stage] = {"on": asked == "on", "why": f"--{knob} {asked}"}
-            continue
-        rules = on_answers(task, config)
-        answering = Answering(task, dataclasses.replace(config, **{knob: "on"}), teacher, seeds, rules)
-        try:
-            found[stage] = await pays(answering, () if by_construction else known, progress)
-        finally:
-            rules.close()
-        config = dataclasses.replace(config, **{knob: "on" if found[stage]["on"] else "off"})
+    rules = on_answers(task, config)
+
+    async def tried(pays: Trial, config: GenerateConfig) -> dict[str, Any]:
+        answering = Answering(task, config, teacher, seeds, rules)
+        return await pays(answering, () if by_construction else known, progress)
+
+    try:
+        # The votes first: what is revised is the answer they leave.
+        found["election"] = {"on": config.elect == "on", "why": f"--elect {config.elect}"}
+        if config.elect == "auto":
+            found["election"] = await tried(election_pays, dataclasses.replace(config, elect="on"))
+        config = dataclasses.replace(config, elect="on" if found["election"]["on"] else "off")
+        found["revision"] = {"on": config.revise == "on", "why": f"--revise {config.revise}"}
+        if config.revise == "auto":
+            found["revision"] = await tried(revision_pays, dataclasses.replace(config, revise="on"))
+        config = dataclasses.replace(config, revise="on" if found["revision"]["on"] else "off")
+    finally:
+        rules.close()
     return config, found
 
 

@@ -6,9 +6,11 @@ import re
 
 import pytest
 
-from distill.answering import Answering, schema_problem, votes
+from distill.answering import Answering, votes
+from distill.ask import response_format
 from distill.config import GenerateConfig
 from distill.filters.chain import on_answers
+from distill.parse import schema_problem
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import AnswerField, Candidate, Completion, Label, Task
 
@@ -52,8 +54,9 @@ def test_json_that_stays_wrong_is_asked_twice_and_never_accepted():
 
 
 def test_schema_problem_says_what():
-    assert schema_problem(ORDER, "hm") == "the answer is not a JSON object"
-    assert "'n' is a required property" in schema_problem(ORDER, '{"size": "small"}')
+    schema = response_format(ORDER)["json_schema"]["schema"]
+    assert schema_problem(schema, "hm") == "the answer is not a JSON object"
+    assert "'n' is a required property" in schema_problem(schema, '{"size": "small"}')
 
 
 def test_cut_answers_are_never_accepted_or_mended():

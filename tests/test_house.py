@@ -19,9 +19,9 @@ PACKAGE = ROOT / "distill"
 # A module imports only from floors below its own; those on one floor do not import each other.
 FLOORS = (
     {"errors", "types", "results"},
-    {"config", "menu"},
+    {"config", "menu", "tongue"},
     {"prompts", "parse", "weights", "scouted"},
-    {"score"},
+    {"score", "wording"},
     {"ask", "store"},
     {"teacher", "student"},
     {"judge", "planning"},

@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from distill.parse import find_json, parse_answer, parse_input, parse_label, parse_proposals, slug
+from distill.parse import (
+    find_json,
+    parse_answer,
+    parse_input,
+    parse_label,
+    parse_lines,
+    parse_proposals,
+    slug,
+)
 from distill.types import AnswerField, Label, PromptChoice, Task
 
 SENTIMENT = Task("s", "label", "Decide.", "review", labels=(Label("positive"), Label("negative")))
@@ -83,6 +91,8 @@ def test_deeply_nested_json_is_no_answer_and_no_crash():
         ("- a  fine\tfilm .", "a fine film ."),
         ('{"review": "a fine film ."}', "a fine film ."),
         ("   \n", ""),
+        ("Eingabe: ein guter Film .", "ein guter Film ."),
+        ("输入文本：一部好电影。", "一部好电影。"),
     ],
 )
 def test_written_input_is_freed_of_its_wrapping(text, expected):
@@ -143,6 +153,15 @@ def test_absurd_numbers_are_no_answer():
         ("There is praise, there is blame: negative wins.\nSo the answer is: negative.", "negative"),
         ("Answer: negative\nNo, wait.\nAnswer: positive", "positive"),
         ("Positive or negative?\nAnswer:", None),
+        ("Nicht negative.\nDie Antwort lautet: positive", "positive"),
+        ("No negative.\n**Respuesta final:** positive", "positive"),
+        ("Pas negative.\nRéponse\u00a0: positive", "positive"),
+        ("negative ではない。\n答え：positive。", "positive"),
+        ("不是 negative。\n所以，最终答案是：positive。", "positive"),
+        ("negative?\nAnswer：positive", "positive"),
+        ("Answer: negative\nAntwort: positive", "positive"),
+        ("回答问题：positive 还是 negative", None),  # "answering the question:" gives no answer
+        ("Antworten: positive, negative", None),
     ],
 )
 def test_reasons_before_an_answer_are_no_answer(text, answer):
@@ -156,3 +175,12 @@ def test_free_answers_are_what_follows_the_reasons_only_where_those_were_asked_f
     assert parse_answer(asked, text) == "5"
     assert parse_answer(plain, text) == text
     assert parse_answer(asked, "just 5") == "just 5"
+    assert parse_answer(asked, "3 - 8\n**Answer:** -5") == "-5"
+    assert parse_answer(asked, "三减八。\n答案：-5") == "-5"
+    facts = Task("t", "json", "Do.", fields=(AnswerField("n"),), prompt=PromptChoice("step-by-step"))
+    assert parse_answer(facts, '{x}\nAnswer: {"n": "1"}') == '{"n": "1"}'
+
+
+def test_ends_of_a_chinese_line_are_no_part_of_what_it_says():
+    assert parse_lines("主题：\n1、手机。\n2、书；") == ["手机", "书"]
+    assert parse_label(("退款", "退款中"), "“退款。”") == "退款"

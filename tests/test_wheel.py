@@ -16,7 +16,9 @@ def test_wheel_installed_bare_has_its_command_and_prompts(tmp_path):
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = zipfile.ZipFile(wheel).namelist()
-    assert {f"distill/templates/{path.name}" for path in (ROOT / "prompts").glob("*.txt")} <= set(inside)
+    templates = {path.relative_to(ROOT / "prompts").as_posix() for path in (ROOT / "prompts").rglob("*.txt")}
+    assert {"role.txt", "zh/role.txt"} <= templates
+    assert {f"distill/templates/{name}" for name in templates} <= set(inside)
     page = {f"distill/report/page/{name}" for name in ("template.html.j2", "style.css", "script.js")}
     assert page <= set(inside)
     assert not [name for name in inside if name.startswith(("tests/", "examples/", "runs/"))]
@@ -31,7 +33,9 @@ def test_wheel_installed_bare_has_its_command_and_prompts(tmp_path):
         [bare / "bin" / "distill", "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert "distill generate --n 1000" in helped.stdout
-    code = "from distill import prompts; print(prompts.folder(), prompts.read('student'))"
+    code = "from distill.prompts import folder, read; "
+    code += "print(folder(), read('student'), ascii(read('role', 'zh')))"
     read = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert str(bare) in read.stdout
     assert "$instruction" in read.stdout
+    assert ascii("二十年").strip("'") in read.stdout

@@ -8,7 +8,7 @@ import re
 from distill.config import GenerateConfig
 from distill.errors import UsageError
 from distill.filters.rule import Rule
-from distill.filters.tongue import detect, kindred, known, other_than
+from distill.tongue import base, detect, kindred, known, other_than
 from distill.types import Candidate, Task
 
 NAMES = (
@@ -48,7 +48,7 @@ def expected(task: Task, config: GenerateConfig) -> str:
 
 
 def _code(name: str, where: str) -> str:
-    code = re.split("[-_]", name.casefold())[0]
+    code = base(name)
     if re.fullmatch("[a-z]{2,3}", code) and known(code):
         return code
     hint = "an ISO 639-1 code as en, de, zh or ja; 'off' drops no language"

@@ -45,7 +45,8 @@ ORDER: tuple[Standing, ...] = ("good", "~OK", "unclear", "poor")
 
 def made_from(config: ExploreConfig, brief: str, teacher: str, prompts: Path | None = None) -> dict[str, Any]:
     """What the step's result depends on, by name; `prompts` is the user's own folder of templates."""
-    own = {path.name: digest(path) for path in sorted(Path(prompts).glob("*.txt"))} if prompts else {}
+    files = sorted(Path(prompts).rglob("*.txt")) if prompts else []
+    own = {path.relative_to(str(prompts)).as_posix(): digest(path) for path in files}
     return {
         **plain(config),
         "brief": brief,

@@ -20,6 +20,7 @@ from distill.store.run import Run, digest
 from distill.store.taskfile import read_task
 from distill.teacher.ledgered import Ledgered
 from distill.types import Progress, content_id
+from distill.wording import language_of
 
 HOW = ("dry_run", "batch", "lift_rows", "from_failures")
 """Flags that decide how the rows are got, and not which."""
@@ -27,10 +28,12 @@ HOW = ("dry_run", "batch", "lift_rows", "from_failures")
 
 def made_from(run: Run, config: GenerateConfig, teacher: str) -> dict[str, Any]:
     """What the step's result depends on, by name."""
-    templates = {
-        f"prompts/{path.stem}": prompts.fingerprint(path.stem) for path in prompts.folder().glob("*.txt")
-    }
     task = msgspec.structs.replace(read_task(run.task), prompt=None)
+    language = language_of(task)
+    templates = {
+        f"prompts/{path.stem}": prompts.fingerprint(path.stem, language)
+        for path in prompts.folder().glob("*.txt")
+    }
     named = {"inputs": config.inputs, "seeds": config.seeds, "logs": config.from_logs, "check": config.check}
     files = {f"{name} file": digest(path) for name, path in named.items()}
     files["corrections"] = digest(run.corrections)

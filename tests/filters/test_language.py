@@ -8,7 +8,7 @@ import pytest
 from distill.config import GenerateConfig
 from distill.errors import UsageError
 from distill.filters.language import expected, language
-from distill.filters.tongue import detect, other_than
+from distill.tongue import detect, other_than
 from distill.types import Candidate, Example, Label, Task
 
 GOLD = Path(__file__).parents[2] / "examples" / "sentiment" / "gold.jsonl"

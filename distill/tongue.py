@@ -47,6 +47,8 @@ KINDRED = (
 SURE = 90
 """Percent of a text in one language from which it is in that language."""
 LETTERS, LATIN_LETTERS, OTHER_LETTERS = 20, 12, 4
+UNMIXED = 0.7
+"""Share of a text in its language's own scripts from which it is not mixed."""
 
 
 def classified(text: str) -> str:
@@ -59,6 +61,11 @@ def classified(text: str) -> str:
         return ""
     _, code, percent, _ = found[0]
     return code if reliable and percent >= SURE and code in WRITTEN_IN else ""
+
+
+def base(name: str) -> str:
+    """The language in a tag as "zh-CN" or "de_AT": "zh", "de"."""
+    return re.split("[-_]", name.casefold())[0]
 
 
 def known(code: str) -> bool:
@@ -93,6 +100,24 @@ def detect(text: str) -> str:
     if found[most] < LETTERS:
         return ""
     return classified(text)
+
+
+def unmixed(text: str) -> str:
+    """As `detect`, and "" too where other scripts are mixed in, or where Han alone may be Japanese."""
+    found, code = scripts(text), detect(text)
+    own = sum(found.get(name, 0) for name in WRITTEN_IN.get(code, ()))
+    if not code or own < UNMIXED * sum(found.values()):
+        return ""
+    return "" if code == "zh" and not _simplified(text) and classified(text) != "zh" else code
+
+
+def _simplified(text: str) -> bool:
+    """Whether a Han character of `text` is written in China's standard (GB 2312) and not in Japan's (JIS)."""
+    return any(_has("gb2312", each) and not _has("shift_jis", each) for each in SCRIPTS["Han"].findall(text))
+
+
+def _has(encoding: str, character: str) -> bool:
+    return bool(character.encode(encoding, "ignore"))
 
 
 def other_than(code: str, text: str) -> str:
