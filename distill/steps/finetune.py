@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from distill.student.chat import Chat
     from distill.student.encode import Row
     from distill.student.loop import Learner
-    from distill.student.lora import LoraShape
     from distill.student.recipe import Recipe
     from distill.student.session import Trained
     from distill.weights import Weights
@@ -114,7 +113,7 @@ def train_student(
         **soft.counts(told),
         **results(trained),
     }
-    write_student(run, wrapped, chat, recipe.lora, weights, summary)
+    write_student(run, wrapped, chat, recipe, weights, summary)
     progress.begin("stop audit", None)
     summary["stops"] = stopping.after_training(learner, chat, summary["base"], (train, valid))
     write_card(run, run.adapter, weights, summary)
@@ -231,7 +230,7 @@ def note(record: dict[str, Any]) -> str:
 
 
 def write_student(
-    run: Run, model: Any, chat: "Chat", shape: "LoraShape", weights: "Weights", summary: dict[str, Any]
+    run: Run, model: Any, chat: "Chat", recipe: "Recipe", weights: "Weights", summary: dict[str, Any]
 ) -> None:
     """Save beside, with its card, then rename: the folder is the old student or the new, never half."""
     from distill.student import lora
@@ -240,10 +239,11 @@ def write_student(
     folder = run.adapter
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    if shape.method == "full":
+    if recipe.lora.method == "full":
         lora.save_whole(model, chat.tokenizer, beside, weights.label)
     else:
-        lora.save(model, beside, weights.label, shape)
+        known_as = weights.known_as(recipe.config.student)
+        lora.save(model, beside, weights.label, recipe.lora, known_as=known_as)
     save_style(chat, beside)
     write_card(run, beside, weights, summary)
     shutil.rmtree(folder, ignore_errors=True)
@@ -255,7 +255,7 @@ def write_card(run: Run, folder: Path, weights: "Weights", summary: dict[str, An
     from distill.student import card
 
     receipt, teacher = run.summary("generate"), run.settings().get("teacher", {}).get("teacher")
-    text = card.model_card(summary, card.licence_of(weights), receipt, teacher)
+    text = card.model_card(summary, weights, receipt, teacher)
     jsonl.replace_bytes(folder / "README.md", [text.encode()])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from distill.config import FinetuneConfig, plain
-from distill.errors import UsageError
+from distill.errors import DataError, UsageError
 from distill.parse import parse_answer
 from distill.score import growth
 from distill.score.metrics import primary, row_values
@@ -65,6 +65,7 @@ def learning_curve(run: Run, config: FinetuneConfig, progress: Progress, fit: Fi
 
     check(run, config)
     summary, task = run.summary("finetune") or {}, read_task(run.task)
+    room = summary["answer_tokens_max"] + ROOM_TOKENS
     config, train, valid = same_kind(config, summary), read(run, "train"), read(run, "valid")
     known = {point.made_from: point for point in read_points(run)}
     shares = growth.nested(labels(task, train), sizes_of(task, train, config.seed), config.seed)
@@ -73,12 +74,13 @@ def learning_curve(run: Run, config: FinetuneConfig, progress: Progress, fit: Fi
         name = made_from(run, config, size)
         if name not in known:
             pairs = [train[index] for index in chosen]
-            known[name] = measured(run, config, task, pairs, valid, name, progress, fit)
+            known[name] = measured(run, config, task, pairs, (train, valid), room, name, progress, fit)
             with jsonl.Appender(run.curve_points) as file:
                 file.append(known[name])
+        shutil.rmtree(run.curve / name, ignore_errors=True)  # with --method full it is a whole model
         points.append(known[name])
-    found = told(task, points, len(valid), config.seed)
-    draw_growth(found, run.curve_plot, f"{run.name}: {config.student}")
+    found = told(task, points, config.seed)
+    draw_growth(found, run.curve_plot, f"{run.name}: {summary['base']}")
     run.finish("finetune", {**summary, "learning_curve": found}, summary["made_from"])
     shutil.rmtree(run.curve, ignore_errors=True)
     return {**summary, "learning_curve": found}
@@ -88,27 +90,38 @@ def measured(
     run: Run,
     config: FinetuneConfig,
     task: Task,
-    train: Sequence[Pair],
-    valid: Sequence[Pair],
+    pairs: Sequence[Pair],
+    split: tuple[Sequence[Pair], Sequence[Pair]],
+    room: int,
     name: str,
     progress: Progress,
     fit: Fit,
 ) -> Point:
-    """Train on `train`, where it is not all there is, and let the student answer `valid`."""
-    place = run
-    if digest_of(train) != digest_of(read(run, "train")):
-        place = small_run(run, task, train, valid, name)
+    """Train on `pairs` of (train, valid), where it is not all of train, and let the student answer valid."""
+    from distill.student.guard import release
+
+    place, (train, valid) = run, split
+    if len(pairs) < len(train):
+        place = small_run(run, task, pairs, valid, name)
     summary = place.summary("finetune")
     if summary is None:
-        progress.say(f"learning curve: training on {len(train)} pairs")
-        summary = fit(place, config, progress)
-    progress.begin(f"learning curve: scoring the student of {len(train)} pairs", len(valid))
+        progress.say(f"learning curve: training on {len(pairs)} of {len(train)} pairs")
+        summary = fit(place, of_share(config, len(pairs) / len(train)), progress)
+    release()
+    progress.begin(f"learning curve: scoring the student of {len(pairs)} pairs", len(valid))
     return Point(
-        n=len(train),
+        n=len(pairs),
         made_from=name,
         loss=summary["best_valid_loss"],
-        values=values_of(place, config, task, valid, summary["answer_tokens_max"] + ROOM_TOKENS, progress),
+        values=values_of(place, config, task, valid, room, progress),
     )
+
+
+def of_share(config: FinetuneConfig, share: float) -> FinetuneConfig:
+    """`config` for a share of the pairs: --max-steps are more epochs then, and validated no more often."""
+    if config.max_steps is None:
+        return config
+    return replace(config, evaluations=max(1, round(config.evaluations * share)))
 
 
 def small_run(run: Run, task: Task, train: Sequence[Pair], valid: Sequence[Pair], name: str) -> Run:
@@ -124,33 +137,40 @@ def small_run(run: Run, task: Task, train: Sequence[Pair], valid: Sequence[Pair]
 def values_of(
     place: Run, config: FinetuneConfig, task: Task, valid: Sequence[Pair], room: int, progress: Progress
 ) -> list[float]:
-    """The task's metric of what was trained in `place`, a value a row of `valid`."""
+    """The task's metric of what was trained in `place`: one a row of `valid` that is not too long."""
+    from distill.student.asking import answers, with_room
     from distill.student.device import pick
     from distill.student.opening import open_student, trained_weights
 
     weights = trained_weights(config.student, config.student_kind, place.adapter)
     student = open_student(weights, pick(config.device, config.dtype), place.adapter)
-    asked, said = [pair.messages for pair in valid], dict[int, str]()
-    for index, answer in student.answer(asked, max_new_tokens=room, batch_size=config.batch_size):
-        said[index] = answer.text
-        progress.advance()
+    asked = with_room(student, valid, room)
+    if not asked:
+        raise DataError(
+            "every validation pair is too long for the student to answer",
+            where="--learning-curve",
+            hint="hold out shorter ones, or choose a --student with a longer context",
+        )
+    if len(asked) < len(valid):
+        progress.say(f"{len(valid) - len(asked)} validation pairs are too long to be answered: left out")
     rows = [
         Prediction(
             row=pair.id,
             who="student",
             split="valid",
-            text=said[index],
-            answer=parse_answer(task, said[index]),
+            text=answer.text,
+            answer=parse_answer(task, answer.text),
             gold=pair.answer,
         )
-        for index, pair in enumerate(valid)
+        for pair, answer in zip(asked, answers(student, asked, room, progress.advance), strict=True)
     ]
     return row_values(task, rows)[primary(task)]
 
 
-def told(task: Task, points: Sequence[Point], rows: int, seed: int) -> dict[str, Any]:
+def told(task: Task, points: Sequence[Point], seed: int) -> dict[str, Any]:
     """What metrics.json has of the curve."""
     sizes, values = [point.n for point in points], [point.values for point in points]
+    rows = len(values[-1])
     found = growth.doubling(sizes, values, seed) if rows >= FEW else None
     shown = [
         {
@@ -211,8 +231,3 @@ def read_points(run: Run) -> list[Point]:
     if not run.curve_points.exists():
         return []
     return [point for _, point in jsonl.read(run.curve_points, Point)]
-
-
-def digest_of(pairs: Sequence[Pair]) -> str:
-    """The same for the same pairs in the same order."""
-    return content_id([pair.id for pair in pairs])

@@ -20,10 +20,11 @@ UNKNOWN = "unknown: look it up before you share the student"
 
 
 def model_card(
-    summary: Mapping[str, Any], licence: str, receipt: Mapping[str, Any] | None, teacher: str | None
+    summary: Mapping[str, Any], weights: "Weights", receipt: Mapping[str, Any] | None, teacher: str | None
 ) -> str:
     """Markdown with the Hub's front matter. `receipt` is generate's, or None for imported pairs."""
-    valid = summary["best_valid_loss"]
+    valid, licence = summary["best_valid_loss"], licence_of(weights)
+    base = plain(weights.hub_id or summary["base"])
     quality = (
         "no validation pairs"
         if valid is None
@@ -33,7 +34,7 @@ def model_card(
         )
     )
     library = "transformers" if summary["method"] == "full" else "peft"
-    front = [f"base_model: {plain(summary['base'])}", f"library_name: {library}", "tags: [distill]"]
+    front = [f"base_model: {base}", f"library_name: {library}", "tags: [distill]"]
     if licence != UNKNOWN:
         front.append(f"license: {plain(licence)}")
     return "\n".join(
@@ -44,7 +45,8 @@ def model_card(
             "",
             "# A student made with distill",
             "",
-            f"- Base model: {plain(summary['base'])}",
+            f"- Base model: {base}",
+            *quantised(weights),
             f"- Licence of the base model: {plain(licence)}",
             f"- Method: {summary['method']}, {summary['trainable_parameters']:,} parameters trained",
             f"- Steps: {summary['steps']}, best at {summary['best_step']}; {quality}",
@@ -57,6 +59,17 @@ def model_card(
             "",
         ]
     )
+
+
+def quantised(weights: "Weights") -> list[str]:
+    """What to know where the base was no copy of the model it is named by, bit for bit."""
+    if weights.gguf_file is None or weights.hub_id is None:
+        return []
+    kind = Path(weights.gguf_file).stem.rpartition(".")[2]
+    return [
+        f"- Trained on the {plain(kind)} weights of that model ({plain(weights.gguf_file)}), made float"
+        " again: on its full weights answers can differ."
+    ]
 
 
 def data_lines(receipt: Mapping[str, Any] | None, teacher: str | None) -> list[str]:

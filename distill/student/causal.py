@@ -161,6 +161,10 @@ class CausalStudent:
         """The same student, which can say nothing but one of `answers`."""
         return replace(self, only=tuple(answers))
 
+    def has_room(self, conversation: Sequence[Message], max_new_tokens: int) -> bool:
+        """Whether it leaves room for an answer of so many tokens."""
+        return len(self.chat.prompt(conversation)) + max_new_tokens <= context_tokens(self.net.model)
+
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int
     ) -> Iterator[tuple[int, Answer]]:

@@ -20,6 +20,7 @@ from distill.score.stats import wilson
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import read_task, write_task
+from distill.student.asking import answers, with_room
 from distill.student.opening import Kind, open_student, parameters_of, trained_weights
 from distill.types import Pair, Progress, Quiet, Task
 
@@ -139,16 +140,15 @@ def tried(
         train_s = time.perf_counter() - began
         weights = trained_weights(name_for(config, kind), kind, small.adapter)
         student = open_student(weights, pick(config.device, config.dtype), small.adapter)
-        began = time.perf_counter()
         room = summary["answer_tokens_max"] + ROOM_TOKENS
-        said = dict(
-            student.answer(
-                [pair.messages for pair in valid], max_new_tokens=room, batch_size=config.batch_size
-            )
-        )
+        asked, began = with_room(student, valid, room), time.perf_counter()
+        said = {
+            pair.id: answer.text for pair, answer in zip(asked, answers(student, asked, room), strict=True)
+        }
         answer_s = (time.perf_counter() - began) / len(valid)
+        # A row that it has no room to answer is one that it gets wrong.
         right = tuple(
-            float(parse_answer(task, said[place].text) == pair.answer) for place, pair in enumerate(valid)
+            float(pair.id in said and parse_answer(task, said[pair.id]) == pair.answer) for pair in valid
         )
         share = wilson(sum(right), len(right))
         return Trial(

@@ -20,7 +20,7 @@ from distill.student import causal
 from distill.student.batches import sorted_batches
 from distill.student.device import Device
 from distill.student.heads import Head, Nearest, Pooling
-from distill.student.lora import fingerprint
+from distill.student.lora import fingerprint, target_names
 from distill.student.pairs_in import Reader, padded
 from distill.student.protocol import Answer
 from distill.types import Message
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 CARD = "config.json"
 TENSORS = "classifier.safetensors"
+POOLER = r".*pooler\..*"
+"""Layers that some encoders carry, and that are never used: they stay as they are."""
 MOST_TOKENS = 512
 """The longest input of an encoder that names no limit of its own."""
 
@@ -121,22 +123,21 @@ def pooling_of(weights: "Weights", asked: Literal["auto", "mean", "cls"]) -> Poo
 def attach(encoder: Any, card: Card, dropout: float, lora_dropout: float, seed: int) -> Head:
     """The encoder with its head. Trainable: the head, and LoRA's matrices or (method full) every weight.
 
-    The pooler some encoders carry is never used and stays as it is.
+    Raises UsageError on targets that the encoder does not have.
     """
     import peft
 
     torch.manual_seed(seed)
     if card.method == "full":
         for name, parameter in encoder.named_parameters():
-            parameter.requires_grad_("pooler." not in name)
+            parameter.requires_grad_(not re.fullmatch(POOLER, name))
     else:
-        targets = card.targets if card.targets == "all-linear" else card.targets.split(",")
         shape = peft.LoraConfig(
             r=card.rank,
             lora_alpha=card.alpha,
             lora_dropout=lora_dropout,
-            target_modules=targets,
-            exclude_modules=r".*pooler\..*",
+            target_modules=target_names(encoder, card.targets, POOLER),
+            exclude_modules=POOLER,
             use_dora=card.method == "dora",
             use_rslora=card.method == "rslora",
         )
@@ -191,6 +192,10 @@ class ClassifierStudent:
     def limited_to(self, answers: Sequence[str]) -> "ClassifierStudent":
         """Itself: it has only ever said labels."""
         return self
+
+    def has_room(self, conversation: Sequence[Message], max_new_tokens: int) -> bool:
+        """Whether it is short enough to be read; a label takes no room."""
+        return len(self.reader.ids(conversation)[0]) <= self.reader.limit
 
     def answer(
         self, conversations: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int

@@ -5,6 +5,7 @@ pickled adapters.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -70,13 +71,20 @@ def attach(model: Any, shape: LoraShape, seed: int) -> Any:
     return peft.get_peft_model(model, settings)
 
 
-def target_names(model: Any, targets: str) -> str | list[str]:
-    """`targets` as peft takes them. Raises UsageError naming those that no linear layer ends in."""
+def target_names(model: Any, targets: str, never: str = "") -> str | list[str]:
+    """`targets` as peft takes them; layers whose whole name matches the pattern `never` are none.
+
+    Raises UsageError naming those that no linear layer ends in.
+    """
     if targets == "all-linear":
         return targets
     import torch
 
-    linear = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and not re.fullmatch(never, name)
+    ]
     wanted = [name.strip() for name in targets.split(",")]
     unknown = [name for name in wanted if not any(f".{path}".endswith(f".{name}") for path in linear)]
     if unknown:
@@ -111,12 +119,19 @@ def fingerprint(model: Any) -> str:
     return seen.hexdigest()[:16]
 
 
-def save(peft_model: Any, folder: Path, base: str, shape: LoraShape | None = None) -> None:
-    """Write WEIGHTS, adapter_config.json and CARD into `folder`. Raises StorageError."""
+def save(
+    peft_model: Any, folder: Path, base: str, shape: LoraShape | None = None, *, known_as: str | None = None
+) -> None:
+    """Write WEIGHTS, adapter_config.json and CARD into `folder`. Raises StorageError.
+
+    `base` is what people are shown. `known_as` (default `base`) is what peft may load the base by where it is
+    handed none; peft's own guess is where the weights lay on this machine.
+    """
     import peft
     import safetensors.torch
 
     settings = peft_model.peft_config["default"]
+    settings.base_model_name_or_path = known_as or base
     method = shape.method if shape else "lora"
     state = peft.get_peft_model_state_dict(peft_model, save_embedding_layers=False)
     card = Card(

@@ -14,7 +14,7 @@ from distill.errors import DeviceError
 from distill.student.data import PACK_TOKENS
 from distill.student.device import Device
 from distill.student.forward import EAGER_TOKENS
-from distill.student.guard import PASS_TOKENS, free_bytes, size
+from distill.student.guard import PASS_TOKENS, free_bytes, release, size
 from distill.student.lora import LoraShape
 from distill.types import Pair
 
@@ -138,6 +138,7 @@ def check_memory(
     batch: Sequence[Size] = (),
 ) -> None:
     """Say what the run will take; raise DeviceError where it is more than there is."""
+    release()
     free, need = free_bytes(device), estimate(weights, device, shape, batch)
     if need is None:
         return

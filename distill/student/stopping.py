@@ -10,13 +10,13 @@ import msgspec
 
 from distill.errors import DeviceError
 from distill.score.stats import wilson
+from distill.student.asking import answers, with_room
 from distill.types import Pair
 
 if TYPE_CHECKING:
     from distill.student.causal import CausalStudent
     from distill.student.chat import Chat
     from distill.student.loop import Learner
-    from distill.student.protocol import Answer
 
 LEAST = 0.95
 """The share of answers that must end by themselves."""
@@ -24,8 +24,6 @@ AUDITED = 64
 """Rows answered: three of them may run on."""
 ROOM, SPARE = 2, 16
 """An answer may be ROOM times the longest of the teacher's, and SPARE tokens more, before it is cut."""
-TOGETHER = (32, 8, 1)
-"""Rows answered at once; fewer where memory runs out."""
 
 
 class Stops(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +65,9 @@ def audit(student: "CausalStudent", train: Sequence[Pair], valid: Sequence[Pair]
     chosen, room = audited(student, spread(valid or train, AUDITED))
     if not chosen:
         return Stops(skipped="no row leaves room for an answer twice as long as the teacher's")
-    found = answered(student, chosen, room)
-    if found is None:
+    try:
+        found = answers(student, chosen, room)
+    except DeviceError:
         return Stops(skipped="out of memory with a single answer")
     share = wilson(sum(answer.finish_reason == "stop" for answer in found), len(found))
     said = sum(answer.tokens for answer in found)
@@ -83,25 +82,10 @@ def audit(student: "CausalStudent", train: Sequence[Pair], valid: Sequence[Pair]
     )
 
 
-def answered(student: "CausalStudent", pairs: Sequence[Pair], room: int) -> "list[Answer] | None":
-    """What the student says to `pairs`, in any order; None where memory has no room for one answer."""
-    asked = [pair.messages for pair in pairs]
-    for together in TOGETHER:
-        try:
-            found = student.answer(asked, max_new_tokens=room, batch_size=together)
-            return [answer for _, answer in found]
-        except DeviceError:
-            continue
-    return None
-
-
 def audited(student: "CausalStudent", pairs: Sequence[Pair]) -> tuple[list[Pair], int]:
     """The pairs that leave room within the student's context, and that room in tokens."""
-    from distill.student.causal import context_tokens
-
     room = ROOM * max(taught_tokens(student, pair) for pair in pairs) + SPARE
-    limit = context_tokens(student.net.model)
-    return [pair for pair in pairs if len(student.chat.prompt(pair.messages)) + room <= limit], room
+    return with_room(student, pairs, room), room
 
 
 def taught_tokens(student: "CausalStudent", pair: Pair) -> int:

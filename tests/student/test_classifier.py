@@ -289,6 +289,30 @@ def test_a_language_model_and_pickles_are_refused(run, student_folder, tmp_path)
     assert not run.adapter.exists()
 
 
+@pytest.mark.parametrize("targets", ["query, q_proj", "pooler.dense"])
+def test_layers_that_the_encoder_has_not_are_named_before_anything_is_written(run, encoder, targets):
+    trained(run, config_of(encoder, max_steps=2))
+    before = {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError, match=f"no linear layer called {targets.split()[-1]}$") as caught:
+        trained(run, config_of(encoder, lora_targets=targets))
+    assert caught.value.where == "--lora-targets"
+    assert caught.value.hint == "it has dense, key, query, value"
+    assert {path: path.read_bytes() for path in run.root.rglob("*") if path.is_file()} == before
+
+
+def test_layers_can_be_listed_with_spaces(run, encoder):
+    config = config_of(encoder, lora_targets="query, value", max_steps=2)
+    trained(run, config)
+    assert answers(opened(run, config), labelled(3))
+    import safetensors.torch
+
+    names = safetensors.torch.load_file(run.adapter / "classifier.safetensors").keys()
+    assert {name.split(".lora_")[0].rpartition(".")[2] for name in names if "lora_" in name} == {
+        "query",
+        "value",
+    }
+
+
 def test_auto_tries_both_and_says_why(run, encoder, monkeypatch):
     from distill import weights
     from distill.student import choosing
@@ -309,6 +333,16 @@ def test_auto_tries_both_and_says_why(run, encoder, monkeypatch):
     assert any(text == f"--student-kind {choice['picked']}: {choice['reason']}" for text in told.said)
     config = config_of(encoder, student_kind="auto")
     assert {answer.text for answer in answers(opened(run, config), labelled(3))}
+
+
+def test_a_row_too_long_for_one_kind_is_one_it_gets_wrong(encoder):
+    from distill.steps.finetune import finetune
+    from distill.student.choosing import tried
+
+    pairs, long = labelled(24), Pair.make((Message("user", "b" * 90),), "bad", "test")
+    config = config_of(encoder, on_long="drop", max_steps=2)
+    trial = tried("classifier", TASK, config, Quiet(), pairs[:18], [*pairs[18:], long], finetune)
+    assert (trial.rows, trial.right[-1]) == (7, 0.0)
 
 
 def test_chance_does_not_decide():

@@ -14,7 +14,7 @@ from distill.steps.finetune import finetune, made_from
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.types import Quiet
-from tests.student.tiny import few_pairs, pair
+from tests.student.tiny import byte_tokenizer, few_pairs, pair, tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,14 @@ def test_smollm2_learns(run):
     told = Told()
     summary = finetune(run, config, told)
     assert summary["last_loss"] < 0.5 * summary["first_loss"]
-    assert "license: apache-2.0" in (run.adapter / "README.md").read_text()
+    card = (run.adapter / "README.md").read_text()
+    assert "license: apache-2.0" in card
+    assert "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\n" in card
+    assert "Trained on the Q4_1 weights of that model (SmolLM2-135M-Instruct.Q4_1.gguf)" in card
+    settings = json.loads((run.adapter / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    place = str(student_weights("local").folder_or_id).encode()
+    assert not [path.name for path in run.adapter.iterdir() if place in path.read_bytes()]
     assert any("memory: about" in text for text in told.said)
     student = open_student(student_weights("local"), pick("auto", "auto"), run.adapter)
     assert student.chat.text([student.chat.stop]) == "<|im_end|>"
@@ -204,6 +211,50 @@ def test_peft_alone_loads_what_was_saved(run, student_folder, method):
             base = theirs(input_ids=ids).logits
     assert (here - there).abs().max() < 1e-5
     assert (base - there).abs().max() > 0.1
+
+
+def test_the_base_is_called_what_the_user_called_it(run, student_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(student_folder.parent))
+    finetune(run, config_of("~/tiny", max_steps=1), Quiet())
+    settings = json.loads((run.adapter / "adapter_config.json").read_text())
+    assert settings["base_model_name_or_path"] == "~/tiny"
+    finetune(run, config_of(student_folder, max_steps=1, method="full"), Quiet())
+    place = str(student_folder).encode()
+    assert not [path.name for path in run.adapter.iterdir() if place in path.read_bytes()]
+
+
+def test_nothing_rests_on_where_the_base_was(run, student_folder, tmp_path):
+    """The field names nothing there is, the base has moved: still opened, gone on from, and told apart."""
+    from distill.student.causal import open_student
+    from distill.student.device import pick
+    from distill.weights import student_weights
+
+    finetune(run, config_of(student_folder, learning_rate=5e-3), Quiet())
+    path = run.adapter / "adapter_config.json"
+    gone = {**json.loads(path.read_text()), "base_model_name_or_path": "/nowhere/at/all"}
+    path.write_text(json.dumps(gone))
+    moved = student_folder.rename(tmp_path / "moved")
+    student = open_student(student_weights(str(moved)), pick("cpu", "float32"), run.adapter)
+    asked = [each.messages for each in few_pairs(4)]
+    assert len(dict(student.answer(asked, max_new_tokens=4, batch_size=4))) == 4
+    other = tmp_path / "other"
+    tiny_model(initializer_range=0.1).save_pretrained(other)
+    byte_tokenizer().save_pretrained(other)
+    with pytest.raises(UsageError, match="trained on tiny, whose weights are not those of other"):
+        open_student(student_weights(str(other)), pick("cpu", "float32"), run.adapter)
+    assert finetune(run, config_of(moved, from_adapter="last", max_steps=1), Quiet())["from_adapter"]
+    assert json.loads(path.read_text())["base_model_name_or_path"] == str(moved)
+
+
+def test_weights_are_called_what_the_hub_calls_them():
+    from distill.weights import EMBEDDED_BASE, EMBEDDED_FILE, Weights
+
+    embedded = Weights("/cache/of/ours", EMBEDDED_FILE, EMBEDDED_FILE)
+    assert embedded.known_as("local") == embedded.known_as("auto") == EMBEDDED_BASE
+    assert Weights("someone/model", None, "someone/model").known_as("someone/model") == "someone/model"
+    assert Weights("/a/b", "c.gguf", "c.gguf").known_as("b/c.gguf") == "b/c.gguf"
+    assert Weights("/a/b", "c.gguf", "c.gguf").known_as("local") == "c.gguf"
+    assert Weights("a/b", None, "b").hub_id is None
 
 
 def test_a_pickled_adapter_and_4_bits_without_cuda_are_refused_by_name(run, student_folder, tmp_path):

@@ -1,19 +1,20 @@
 """`--learning-curve` on a real tiny student: trained once a share, resumed, told, drawn."""
 
+import gc
 import importlib
 import json
 
 import pytest
 
 from distill.config import FinetuneConfig
-from distill.errors import Interrupted, UsageError
+from distill.errors import DataError, Interrupted, UsageError
 from distill.steps import growing
 from distill.steps.finetune import finetune
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
 from distill.types import Label, Quiet, Task
-from tests.student.tiny import few_pairs
+from tests.student.tiny import few_pairs, pair
 from tests.test_cli import distill
 
 pytestmark = pytest.mark.slow
@@ -164,3 +165,78 @@ def test_the_curve_is_of_the_kind_that_auto_picked(monkeypatch):
     summary = {"choice": {"picked": "classifier"}}
     config = growing.same_kind(FinetuneConfig(student="auto", report_to="wandb"), summary)
     assert (config.student, config.student_kind, config.report_to) == ("a classifier", "classifier", "none")
+
+
+@pytest.mark.parametrize("engine", ["loop", "trainer"])
+def test_one_model_is_held_at_a_time(run, student_folder, monkeypatch, engine):
+    """Each is let go before the next is loaded, though Python would not have collected it yet."""
+    from distill.student import causal
+
+    alive, real = [], causal.load
+
+    def counted(*given, **named):
+        alive.append(sum(type(each).__name__ == "LlamaForCausalLM" for each in gc.get_objects()))
+        return real(*given, **named)
+
+    monkeypatch.setattr(causal, "load", counted)
+    config = config_of(student_folder, max_steps=2, engine=engine)
+    gc.collect()
+    gc.disable()
+    try:
+        finetune(run, config, Quiet())
+        growing.learning_curve(run, config, Quiet(), finetune)
+    finally:
+        gc.enable()
+    assert alive == [alive[0]] * 6  # the whole, two shares, and each of the three to be scored
+
+
+def test_rows_that_leave_no_room_are_left_out_by_all(run, student_folder):
+    """A validation row that --on-long drops is not answered, and one whose answer would not fit is not."""
+    valid = [*growing.read(run, "valid")[:20], pair("x" * 400, "good"), pair("y" * 190, "good")]
+    jsonl.replace(run.splits["valid"], valid)
+    config, told = config_of(student_folder, max_steps=2, on_long="drop"), Quiet()
+    said = []
+    told.say = said.append
+    finetune(run, config, Quiet())
+    assert run.summary("finetune")["rows"]["valid"] == 21
+    curve = growing.learning_curve(run, config, told, finetune)["learning_curve"]
+    assert curve["rows"] == 20
+    assert [point["n"] for point in curve["points"]] == [6, 12, 24]
+    assert said.count("2 validation pairs are too long to be answered: left out") == 3
+
+
+def test_where_no_row_has_room_it_is_said(run, student_folder):
+    jsonl.replace(run.splits["valid"], [pair("y" * 190, "good")])
+    config = config_of(student_folder, max_steps=1)
+    finetune(run, config, Quiet())
+    with pytest.raises(DataError, match="every validation pair is too long"):
+        growing.learning_curve(run, config, Quiet(), finetune)
+    assert "learning_curve" not in run.summary("finetune")
+
+
+def test_all_are_given_the_same_room_and_a_scored_share_leaves_no_weights(run, student_folder, monkeypatch):
+    rooms, left, real = [], [], growing.values_of
+
+    def noted(place, config, task, valid, room, progress):
+        rooms.append(room)
+        left.append([*run.curve.rglob("*.safetensors")])
+        return real(place, config, task, valid, room, progress)
+
+    monkeypatch.setattr(growing, "values_of", noted)
+    train = growing.read(run, "train")
+    longest = [pair("z" * 9, "good or " * 3 + "bad"), *train[1:]]  # the shares may not hold it
+    write_task(run.task, Task("letters", "text", "Say if it is good or bad."))
+    jsonl.replace(run.splits["train"], longest)
+    config = config_of(student_folder, max_steps=2)
+    summary = finetune(run, config, Quiet())
+    growing.learning_curve(run, config, Quiet(), finetune)
+    assert rooms == [summary["answer_tokens_max"] + growing.ROOM_TOKENS] * 3
+    assert [len(each) for each in left] == [1, 1, 0]  # its own, then none: the whole lies in the run
+
+
+def test_max_steps_validate_a_share_no_more_often_than_the_whole():
+    config = FinetuneConfig(max_steps=300, evaluations=8)
+    assert [growing.of_share(config, share).evaluations for share in (1 / 8, 1 / 4, 1 / 2, 1)] == [1, 2, 4, 8]
+    assert (
+        growing.of_share(FinetuneConfig(evaluations=8), 1 / 8).evaluations == 8
+    )  # epochs do so by themselves

@@ -4,6 +4,7 @@ import pytest
 
 from distill.errors import DistillError, UsageError
 from tests.student.engines import curve, fitted, recipe_of, rows_of, weights_of
+from tests.student.tiny import few_pairs
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,32 @@ def test_loop_and_trainer_are_one_curve(chat, learner_of, changes):
     )
     assert (weights - other_weights).abs().max() < 1e-5
     assert first.best_step == second.best_step
+
+
+def test_loop_and_trainer_are_one_curve_on_the_real_model(smollm2, float32):
+    """SmolLM2-135M in 30 layers, tied embeddings and its own template: three steps, validated after each."""
+    from copy import deepcopy
+
+    from distill.student import forward, lora
+    from distill.student.chat import open_chat
+    from distill.student.encode import encode
+    from distill.student.loop import Learner
+
+    chat, runs = open_chat(smollm2[1]), []
+    rows = encode(chat, few_pairs(16), 256)
+    for engine in ENGINES:
+        model = deepcopy(smollm2[0])
+        wrapped = lora.attach(model, lora.LoraShape(4, 8), 0)
+        learner = Learner(forward.open_net(model), lora.trainable(wrapped), chat.pad, float32, wrapped)
+        recipe = recipe_of(rows=16, width=576, engine=engine, batch_size=6, epochs=1, learning_rate=1e-3)
+        trained, records = fitted(learner, rows, rows[:2], recipe)
+        runs.append((trained, records, weights_of(learner)))
+    (first, records, weights), (second, others, other_weights) = runs
+    assert first.steps == second.steps == 3
+    assert first.last_loss < 0.8 * first.first_loss
+    for name in ("loss", "lr", "grad_norm", "valid_loss"):
+        assert curve(records, name) == pytest.approx(curve(others, name), abs=1e-5), name
+    assert (weights - other_weights).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("engine", ENGINES)
