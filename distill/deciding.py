@@ -133,7 +133,7 @@ def widened(trial: Trial, audited: Audit, probes: Sequence[Probe], stop: Stop) -
 
     At the top, inputs that all prompts read as another label count as right: they may have missed theirs.
     What cannot be read as an answer is not right, whatever the input was meant to be: a "no" that rests on
-    that alone can be trusted.
+    that alone can be trusted, and has nothing at the bottom.
     """
     wrong = [
         probe.input
@@ -144,11 +144,12 @@ def widened(trial: Trial, audited: Audit, probes: Sequence[Probe], stop: Stop) -
     high = wilson(trial.right + len(wrong), trial.n, stop.z).high
     readable = wilson(sum(answer is not None for answer in trial.answers), trial.n, stop.z).high
     confirmed = audited.read >= AUDITED and audited.telling <= TELLING and audited.confused is None
+    mute = readable < stop.ok and not confirmed
     return msgspec.structs.replace(
         trial,
-        low=shifted(low, -EASIER),
+        low=0.0 if mute else shifted(low, -EASIER),
         high=min(shifted(high, HARDER), readable),
-        trusted=trial.n >= LEAST and (confirmed or readable < stop.ok),
+        trusted=trial.n >= LEAST and (confirmed or mute),
     )
 
 

@@ -16,7 +16,7 @@ from distill.config import GenerateConfig
 from distill.errors import UsageError
 from distill.filters.checks import checks
 from distill.held_out import HeldOut
-from distill.results import AGAIN
+from distill.results import AGAIN, ASIDE
 from distill.store.answers import Answers, Row, Said
 from distill.store.run import Run, digest
 from distill.student.protocol import Student
@@ -211,6 +211,16 @@ async def ask_student(
     return asked
 
 
+def own_rules(run: Run, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, int]]:
+    """What the rules that generate was given (--check) say of these answers; {} where there are none."""
+    settings = run.settings().get("generate", {})
+    path = Path(settings["check"]) if settings.get("check") else None
+    if path is None or not path.is_file():
+        return {}
+    systems = {who: rows for who, rows in predictions.items() if who not in ASIDE}
+    return failed_checks(path, settings.get("check_timeout_s", GenerateConfig.check_timeout_s), systems)
+
+
 def failed_checks(
     check: Path, timeout_s: float, predictions: Mapping[str, Sequence[Prediction]]
 ) -> dict[str, dict[str, int]]:
@@ -249,6 +259,12 @@ def time_student(
 def answer_tokens(run: Run) -> int:
     """Room for a student's answer: the longest it was trained on, and a little more."""
     return int((run.summary("finetune") or {}).get("answer_tokens_max", 64)) + ROOM_TOKENS
+
+
+def files_of(run: Run) -> dict[str, str | None]:
+    """A digest of each file of the run that a report rests on, by name; None where it is absent."""
+    splits = {f"{name}.jsonl": digest(path) for name, path in run.splits.items()}
+    return {"task.toml": digest(run.task), **splits, "adapter": adapter_digest(run)}
 
 
 def adapter_digest(run: Run) -> str | None:

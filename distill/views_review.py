@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distill.console import Console
 from distill.filters.rule import excerpt
 from distill.report.plain import visible
+from distill.report.verdicts import kappa
 from distill.steps.review import Couple
 from distill.store.run import Run
 from distill.views import command
@@ -69,8 +70,7 @@ def agreed(agreement: Mapping[str, Any]) -> str:
     )
     if agreement["kappa"] is None:
         return f"You and the judge agree on {share}; there was one verdict only, so kappa is unknown."
-    bounds = f"{agreement['kappa_low']:.2f} to {agreement['kappa_high']:.2f}"
-    return f"You and the judge agree on {share}; Cohen's kappa {agreement['kappa']:.2f} ({bounds})."
+    return f"You and the judge agree on {share}; {kappa(agreement)}."
 
 
 def rate(found: Mapping[str, Any]) -> str:

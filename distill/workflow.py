@@ -170,25 +170,31 @@ def finetune(context: Context, given: Mapping[str, Any]) -> Shown:
 def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
     """`distill compare`; what the steps `counted` spent counts towards the budget too."""
     from distill.steps import compare as step
+    from distill.steps import ready
 
     config = filled(CompareConfig, given)
     with workplace(context) as place:
         if config.verify:
             from distill.steps import review
-            from distill.steps.verifying import verify
+            from distill.steps.verifying import changed_since, verify
 
             report = verify(place.run)
             review.verify(place.run, read_task(place.run.task), report)
+            if changed := changed_since(place.run, report):
+                place.console.say(f"the report is stale: {', '.join(changed)} changed since it was made")
             return report, views.verified(place.run, report)
         needs(place.run, "finetune")
         teacher_config = place.teacher_config(given)
         summary = place.done("compare", step.made_from(place.run, config, identity_of(teacher_config)))
         if summary is None:
+            spend = fill(SpendConfig, given)
+            ready.check_rows(place.run, config)
+            ready.check_asked(teacher_config, config, spend)
+            judge = find_judge(place, config, teacher_config, spend, counted)
+            others = find_others(place, config.also)
+            ready.check_others(others)
             place.record("compare", config)
             student, base = open_students(place)
-            others = find_others(place, config.also)
-            spend = fill(SpendConfig, given)
-            judge = find_judge(place, config, teacher_config, spend, counted)
             summary = with_teacher(
                 place,
                 teacher_config,

@@ -497,7 +497,10 @@ def test_a_yes_against_a_teacher_that_guesses_says_so(run, tmp_path):
     assert not report["verdict"]["teacher_beats_chance"]
     assert "not shown to be better than chance" in report["verdict"]["sentence"]
     assert report["chance"]["value"] == 0.5
-    assert "gap_closed" not in report
+    assert report["gap_closed"] is None
+    seen = shown(report, width=160)
+    assert "no gap to close (the teacher is not shown to be ahead of the base)" in seen
+    assert "no gap to close from base to teacher" in run.html.read_text()
 
 
 def test_every_number_of_the_report_follows_from_the_answers(run, tmp_path):

@@ -241,7 +241,9 @@ def test_a_judge_that_agrees_is_worth_its_verdicts(tmp_path):
     assert found["ppi"]["high"] - found["ppi"]["low"] < found["high"] - found["low"]
     plain = CliRunner().invoke(cli, ["--runs-dir", str(run.root.parent), "review"])
     assert "by the judge, corrected by you" in plain.stdout
-    assert "Cohen's kappa 1.00" in plain.stdout
+    assert "Cohen's kappa 1.00 (too few pairs for an interval)" in plain.stdout
+    assert (found["agreement"]["kappa_low"], found["agreement"]["kappa_high"]) == (None, None)
+    assert "Cohen&#39;s kappa 1.00 (too few pairs for an interval)" in run.html.read_text()
 
 
 def test_base_is_reviewed_without_the_judge_of_the_teacher(tmp_path):

@@ -98,6 +98,7 @@ def test_what_cannot_be_read_is_a_no_that_can_be_trusted_whatever_the_audit_says
     assert not widened(trials[0], audited, probes, stop).trusted
     found = widened(unread, audited, probes, stop)
     assert found.trusted
+    assert found.low == 0.0
     assert 0.1 < found.high < 0.5
     half = msgspec.structs.replace(unread, answers=["a"] * 10 + [None] * 10)
     assert not widened(half, audited, probes, stop).trusted

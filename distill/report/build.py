@@ -18,7 +18,8 @@ Shares are 0 to 1; low and high are a 95% interval; null is unknown, never 0. Wh
     sees_points   the smallest true difference (points) that this n shows with 80% power
     chance        {answer, value, split}                     the best constant answer: what to beat
     ceiling*      {self_agreement, low, high, n}             the teacher asked twice, says the same
-    gap_closed*   {value, low, high, n}                  (student - base) / (teacher - base); 1 is all of it
+    gap_closed*   {value, low|null, high|null, n}|null   (student - base) / (teacher - base); 1 is all of it;
+                  null: the teacher is not shown to be ahead of the base, so there is no gap to close
     per_class*    [{who, split, label, n, precision, recall, f1}]                     label tasks
     confusion*    {split, labels, counts {who: [[n]]}}  a line a gold label, a column an answer, last: none
     checks*       [{who, split, value, low, high, n}]        answers that pass the user's own rules (--check)
@@ -167,7 +168,7 @@ def of_split(task: Task, name: str, split: Split, seed: int) -> dict[str, Any]:
         "split": name,
         "sees_points": 100 * sees(student, teacher),
         "chance": msgspec.to_builtins(chance(task, teacher.rows)),
-        **({"gap_closed": gap._asdict()} if gap else {}),
+        "gap_closed": gap._asdict() if gap else None,
         **(classes(task, name, split) if by_label else {}),
         **({"per_field": fields(task, name, split, seed)} if task.kind == "json" else {}),
         "slices": slices(

@@ -81,8 +81,12 @@ def facts(report: Record, scores: Mapping[str, Record], split: str) -> list[tupl
         between = f"{words.points(paired['low'])} to {words.points(paired['high'])}"
         found.append((words.points(paired["diff"]), f"points against the {paired['b']}", between))
     if gap := report.get("gap_closed"):
-        between = f"{words.percent(gap['low'], 0)} to {words.percent(gap['high'], 0)}"
+        between = words.FEW_ROWS
+        if gap["low"] is not None:
+            between = f"{words.percent(gap['low'], 0)} to {words.percent(gap['high'], 0)}"
         found.append((words.percent(gap["value"], 0), "of the gap from base to teacher closed", between))
+    elif "gap_closed" in report:
+        found.append(("\N{EN DASH}", f"{words.NO_GAP} from base to teacher", words.NOT_AHEAD))
     by_who = {each["who"]: each for each in report["systems"]}
     slow, fast = (by_who[who]["latency_p50_s"] if who in by_who else None for who in ("teacher", "student"))
     if slow and fast:

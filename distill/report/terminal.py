@@ -3,22 +3,29 @@
 Refuses markup from outside: every name goes through `visible` into a `Text`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill.report.cascade import lines as cascade_lines
 from distill.report.plain import visible
 from distill.report.rounds import lines as round_lines
 from distill.report.verdicts import lines
+from distill.report.words import FEW_ROWS, NO_GAP, NOT_AHEAD
 from distill.score.verdict import named, points
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group
     from rich.table import Table
     from rich.text import Text
 
+    LayOut = Callable[[Callable[[Table], bool]], Iterator[Table]]
+
 WORST = 5
 """Slices shown; all of them are in report.json."""
+WIDEST = 10_000
+LONGEST_NAME, LONGEST_SLICE = 40, 20
+"""Of a name, in columns, where the terminal is narrow: the rest goes to a second line."""
+SLICE = ("slice", "rows", "student", "teacher", "points (95%)", "p, corrected")
 STYLES = {"yes": "bold green", "no": "bold red", "unclear": "bold yellow"}
 
 
@@ -30,11 +37,11 @@ def report(summary: Mapping[str, Any]) -> "Group":
     blank = Text("")
     parts: list[Any] = []
     for split in dict.fromkeys(score["split"] for score in summary["scores"]):
-        parts += [scores_table(summary, split), paired_lines(summary, split), blank]
+        parts += [scores_tables(summary, split), paired_lines(summary, split), blank]
     parts += [systems_table(summary["systems"]), models_line(summary["systems"]), blank]
     parts += [Text(visible(line)) for line in standing(summary)]
     if slices := worst(summary):
-        parts += [blank, slices_table(summary, slices)]
+        parts += [blank, slices_tables(summary, slices)]
     if judged := summary.get("judged"):
         parts += [blank, *(Text(visible(line), style=style) for line, style in lines(judged))]
     parts.append(blank)
@@ -50,20 +57,54 @@ def verdict_text(summary: Mapping[str, Any]) -> "Text":
     return Text(visible(given["sentence"]), style=STYLES.get(given["answer"], "bold"))
 
 
-def scores_table(summary: Mapping[str, Any], split: str) -> "Table":
-    """Systems by metrics on one split, each value with its 95% interval."""
+class Fitted:
+    """Tables laid out for the width they are printed in; `lay_out` is given whether a table fits it."""
+
+    def __init__(self, lay_out: "LayOut") -> None:
+        self._lay_out = lay_out
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "Iterator[Table]":
+        from rich.measure import Measurement
+
+        wide = options.update(width=WIDEST)
+        yield from self._lay_out(
+            lambda table: Measurement.get(console, wide, table).maximum <= options.max_width
+        )
+
+
+def scores_tables(summary: Mapping[str, Any], split: str) -> Fitted:
+    """Systems by metrics on one split, in as many tables as the width asks for."""
+    scores = [score for score in summary["scores"] if score["split"] == split]
+    metrics = list(dict.fromkeys(score["metric"] for score in scores))
+    title = f"{visible(summary['task'])}: {scores[0]['n']} {visible(split)} rows"
+
+    def lay_out(fits: "Callable[[Table], bool]") -> "Iterator[Table]":
+        whole = scores_table(scores, metrics, title)
+        if fits(whole):
+            yield whole
+            return
+        left, head = metrics, title
+        while left:
+            count = len(left)
+            while count > 1 and not fits(scores_table(scores, left[:count], head, LONGEST_NAME)):
+                count -= 1
+            yield scores_table(scores, left[:count], head, LONGEST_NAME)
+            left, head = left[count:], ""
+
+    return Fitted(lay_out)
+
+
+def scores_table(
+    scores: Sequence[Mapping[str, Any]], metrics: Sequence[str], title: str, longest: int | None = None
+) -> "Table":
+    """Systems by `metrics`, each value with its 95% interval; names folded from `longest` columns on."""
     from rich.table import Table
     from rich.text import Text
 
-    scores = [score for score in summary["scores"] if score["split"] == split]
-    metrics = list(dict.fromkeys(score["metric"] for score in scores))
-    table = Table(
-        title=Text(f"{visible(summary['task'])}: {scores[0]['n']} {visible(split)} rows"),
-        title_justify="left",
-    )
-    table.add_column("")
+    table = Table(title=Text(title) if title else None, title_justify="left")
+    table.add_column("", overflow="fold", max_width=longest)
     for metric in metrics:
-        table.add_column(Text(visible(named(metric))), justify="right")
+        table.add_column(Text(visible(named(metric))), justify="right", no_wrap=True)
     for who in dict.fromkeys(score["who"] for score in scores):
         mine = {score["metric"]: score for score in scores if score["who"] == who}
         table.add_row(Text(visible(who)), *(interval(mine[metric]) for metric in metrics))
@@ -90,8 +131,8 @@ def standing(summary: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"ceiling: the teacher, asked {ceiling['n']} rows twice, agrees with itself {interval(share)}"
         )
-    if gap := summary.get("gap_closed"):
-        lines.append(f"gap closed between base and teacher: {interval(gap)}")
+    if "gap_closed" in summary:
+        lines.append(f"gap closed between base and teacher: {closed(summary['gap_closed'])}")
     if economics := summary.get("economics"):
         lines.append(f"break-even: {economics['why']}")
     return [*lines, *cascade_lines(summary), *round_lines(summary)]
@@ -102,25 +143,46 @@ def worst(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in summary.get("slices", ()) if each["diff"] < 0][:WORST]
 
 
-def slices_table(summary: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> "Table":
+def slices_tables(summary: Mapping[str, Any], slices: Sequence[Mapping[str, Any]]) -> Fitted:
+    """Where the student loses most; in a narrow terminal without the two scores that the points are of."""
+
+    def lay_out(fits: "Callable[[Table], bool]") -> "Iterator[Table]":
+        roomy = fits(slices_table(summary, slices, longest=LONGEST_SLICE))
+        yield slices_table(summary, slices, without=() if roomy else ("student", "teacher"))
+
+    return Fitted(lay_out)
+
+
+def slices_table(
+    summary: Mapping[str, Any],
+    slices: Sequence[Mapping[str, Any]],
+    *,
+    without: Sequence[str] = (),
+    longest: int | None = None,
+) -> "Table":
     """Where the student loses most, with p corrected for all slices there are."""
     from rich.table import Table
     from rich.text import Text
 
     title = Text(f"Worst of {len(summary['slices'])} slices", style="italic")
     table = Table(title=title, title_justify="left", caption=Text(visible(summary["correction"])))
-    for name in ("slice", "rows", "student", "teacher", "points (95%)", "p, corrected"):
-        table.add_column(name, overflow="fold", justify="left" if name == "slice" else "right")
+    shown = [name for name in SLICE if name not in without]
+    for name in shown:
+        if name == "slice":
+            table.add_column(name, overflow="fold", max_width=longest)
+        else:
+            table.add_column(name, justify="right", no_wrap=True)
     for each in slices:
         bounds = f"{points(each['low'])} to {points(each['high'])}"
-        table.add_row(
-            Text(visible(f"{each['by']}: {each['value']:.40}")),
-            str(each["n"]),
-            f"{each['a']:.1%}",
-            f"{each['b']:.1%}",
-            f"{points(each['diff'])} ({bounds})",
-            f"{each['p_adjusted']:.2g}",
-        )
+        cells: dict[str, Text | str] = {
+            "slice": Text(visible(f"{each['by']}: {each['value']:.40}")),
+            "rows": str(each["n"]),
+            "student": f"{each['a']:.1%}",
+            "teacher": f"{each['b']:.1%}",
+            "points (95%)": f"{points(each['diff'])} ({bounds})",
+            "p, corrected": f"{each['p_adjusted']:.2g}",
+        }
+        table.add_row(*(cells[name] for name in shown))
     return table
 
 
@@ -152,6 +214,13 @@ def models_line(systems: Sequence[Mapping[str, Any]]) -> "Text":
 def interval(score: Mapping[str, Any]) -> str:
     """ "85.4% (82.0 to 88.2)"."""
     return f"{score['value']:.1%} ({100 * score['low']:.1f} to {100 * score['high']:.1f})"
+
+
+def closed(gap: Mapping[str, Any] | None) -> str:
+    """The share of the gap closed, and in words where there is no interval or no gap."""
+    if gap is None:
+        return f"{NO_GAP} ({NOT_AHEAD})"
+    return interval(gap) if gap["low"] is not None else f"{gap['value']:.1%} ({FEW_ROWS})"
 
 
 def difference(paired: Mapping[str, Any]) -> str:

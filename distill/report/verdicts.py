@@ -123,8 +123,16 @@ def review(report: Record) -> dict[str, Any] | None:
 
 
 def agreement(agreed: Record) -> str:
-    """ "Person and judge agree on 80% of 20 pairs (Cohen's kappa 0.61)."."""
+    """ "Person and judge agree on 80% of 20 pairs; Cohen's kappa 0.61 (0.30 to 0.92)."."""
     if agreed.get("share") is None:
         return ""
-    kappa = f" (Cohen's kappa {agreed['kappa']:.2f})" if agreed.get("kappa") is not None else ""
-    return f"Person and judge agree on {words.percent(agreed['share'], 0)} of {agreed['n']} pairs{kappa}."
+    beyond = f"; {kappa(agreed)}" if agreed.get("kappa") is not None else ""
+    return f"Person and judge agree on {words.percent(agreed['share'], 0)} of {agreed['n']} pairs{beyond}."
+
+
+def kappa(agreed: Record) -> str:
+    """ "Cohen's kappa 0.61 (0.30 to 0.92)"; what stands in place of an interval that cannot be had."""
+    between = words.FEW_PAIRS
+    if agreed.get("kappa_low") is not None:
+        between = f"{agreed['kappa_low']:.2f} to {agreed['kappa_high']:.2f}"
+    return f"Cohen's kappa {agreed['kappa']:.2f} ({between})"

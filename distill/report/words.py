@@ -7,6 +7,10 @@ from typing import Any
 
 from distill.report.plain import visible
 
+FEW_PAIRS = "too few pairs for an interval"
+FEW_ROWS = "too few rows differ for an interval"
+NO_GAP = "no gap to close"
+NOT_AHEAD = "the teacher is not shown to be ahead of the base"
 LOWER_IS_BETTER = ("off_label_rate", "empty_rate")
 
 REASONS = {

@@ -18,6 +18,15 @@ MOST_ROWS = 100_000
 """Asking for more rows than this is no advice."""
 
 
+class Share(NamedTuple):
+    """A share of n rows with its 95% interval; low and high are None where there is none to be had."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
 class Gate(NamedTuple):
     """Is the loss within the margin, and about how many more rows would say so where it is unclear."""
 
@@ -36,14 +45,19 @@ def paired_difference(
     Right/wrong values: Tango's score interval, which stays honest where few rows differ: with none of n it is
     0 +- 3.84 / (n + 3.84), a Wilson interval on the discordant share. Graded values: BCa bootstrap of the row
     differences; Tango's on summed gains and losses (wider) where fewer than FEW rows differ from the rest.
+    Where all rows differ by the same, clusters show no spread: each then counts as a single row.
     Raises ValueError where the lengths differ.
     """
     differences = [a - b for a, b in zip(a_values, b_values, strict=True)]
     by_row = _over_rows(differences, seed)
-    if len(set(clusters)) in (0, len(clusters)):
+    groups = len(set(clusters))
+    if groups in (0, len(clusters)):
         return by_row
-    half = clustered_half_width(differences, clusters)
     value = by_row.value
+    if groups > 1 and len(set(differences)) == 1:
+        alone = score_interval(groups * max(0.0, value), groups * max(0.0, -value), groups)
+        return Interval(value, alone.low, alone.high, by_row.n)
+    half = clustered_half_width(differences, clusters)
     return Interval(
         value, max(-1.0, min(by_row.low, value - half)), min(1.0, max(by_row.high, value + half)), by_row.n
     )
@@ -95,10 +109,11 @@ def gap_closed(
     teacher: Sequence[float],
     seed: int,
     clusters: Sequence[str] = (),
-) -> Interval | None:
+) -> Share | None:
     """(student - base) / (teacher - base) with a 95% percentile bootstrap over rows, or over `clusters`.
 
     None where the teacher is not shown to be ahead of the base, or barely: there is then no gap to close.
+    Without an interval where all resamples are the same, as where student and base never differ.
     """
     if not teacher or paired_difference(teacher, base, seed, clusters).low <= 0:
         return None
@@ -130,7 +145,10 @@ def gap_closed(
     bounds = float(found.low), float(found.high)
     if max(map(abs, bounds)) >= FAR:
         return None
-    return Interval(float(closed_G.sum() / gap_G.sum()), *bounds, len(base))
+    value = float(closed_G.sum() / gap_G.sum())
+    if math.isclose(*bounds, abs_tol=1e-9):
+        return Share(value, None, None, len(base))
+    return Share(value, *bounds, len(base))
 
 
 def score_interval(gains: float, losses: float, n: int) -> Interval:

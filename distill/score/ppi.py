@@ -94,24 +94,26 @@ def agreement(human: Sequence[str], judge: Sequence[str]) -> dict[str, Any]:
     """How often two name the same outcome (Wilson), and Cohen's kappa; null where nothing can be said.
 
     {share, low, high, kappa, kappa_low, kappa_high, n}; kappa's interval by its large-sample standard error
-    (Fleiss, Cohen and Everitt 1969).
+    (Fleiss, Cohen and Everitt 1969), null where fewer than CONTRADICTING pairs agree, or disagree: that error
+    is then 0 or near it, and no measure of how sure kappa is.
     """
     n, same = len(human), sum(one == other for one, other in zip(human, judge, strict=True))
     share = wilson(same, n)
     kappa = cohens_kappa(human, judge)
+    bounds = kappa if kappa and min(same, n - same) >= CONTRADICTING else None
     return {
         "share": share.value if n else None,
         "low": share.low,
         "high": share.high,
         "kappa": kappa.value if kappa else None,
-        "kappa_low": kappa.low if kappa else None,
-        "kappa_high": kappa.high if kappa else None,
+        "kappa_low": bounds.low if bounds else None,
+        "kappa_high": bounds.high if bounds else None,
         "n": n,
     }
 
 
 def cohens_kappa(human: Sequence[str], judge: Sequence[str]) -> Interval | None:
-    """Agreement beyond chance with its 95% interval; None where both always name one and the same."""
+    """Agreement beyond chance with its large-sample 95% interval; None where both always name one thing."""
     n = len(human)
     seen = Counter(zip(human, judge, strict=True))
     rows, columns = Counter(human), Counter(judge)

@@ -8,15 +8,15 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from distill.config import CompareConfig, GenerateConfig
+from distill.config import CompareConfig
 from distill.errors import CredentialsError, TeacherError, UnknownModel
 from distill.held_out import HeldOut, all_imported, answered, gather_rows, valid_rows
 from distill.judging import Judge, judged, rows_to_judge
 from distill.report.build import build
 from distill.report.html import write_html
+from distill.report.renewed import answers_of, aside, put_in_place
 from distill.results import AGAIN, ASIDE, VALID, Measured
 from distill.rounds import keep_round
 from distill.score.paired import detectable_difference
@@ -35,9 +35,10 @@ from distill.systems import (
     answer_tokens,
     ask_student,
     ask_teacher,
-    failed_checks,
+    files_of,
     in_thread,
     limited,
+    own_rules,
     time_student,
 )
 from distill.teacher.ledger import spent
@@ -55,11 +56,7 @@ def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
     return {
         **knobs,
         "gold file": digest(config.gold),
-        "task.toml": digest(run.task),
-        "train.jsonl": digest(run.splits["train"]),
-        "valid.jsonl": digest(run.splits["valid"]),
-        "test.jsonl": digest(run.splits["test"]),
-        "adapter": adapter_digest(run),
+        **files_of(run),
         "teacher": teacher,
     }
 
@@ -76,18 +73,18 @@ async def compare(
 ) -> dict[str, Any]:
     """Let all of them answer the held-out rows and write report.json, which is returned.
 
-    Rows already in answers.jsonl are not answered again. Raises DataError where test rows were trained on or
-    gold is wrong, UsageError where there are no rows, what the teacher raises; a failed gate raises nothing.
+    Rows already answered are not answered again; the report before stays until this one takes its place.
+    Raises DataError where test rows were trained on or gold is wrong, UsageError where there are no rows,
+    what the teacher raises; a failed gate raises nothing.
     """
     task = read_task(run.task)
     only, held_out = allowed(task, config.answers), gather_rows(run, config, task)
     if only:
         student, base = student.limited_to(only), base.limited_to(only)
     foretell(held_out, progress)
-    run.begin("compare")
-    run.html.unlink(missing_ok=True)
+    making = aside(run)
     teaching, room = Teaching.of(run, task), answer_tokens(run)
-    answers = Answers(run.answers, task)
+    answers = Answers(answers_of(run, making), task)
     ask = partial(ask_student, answers, progress=progress, room=room, batch_size=config.answer_batch)
     plain = Other("base", base.model, None, lambda: base, only)
     try:
@@ -117,13 +114,13 @@ async def compare(
         failed_checks=own_rules(run, predictions),
         test_imported=all_imported(held_out.splits.get("test", ())),
     )
-    verdicts = await judge_answers(run, task, config, held_out, predictions, judge, teacher, progress)
+    verdicts = await judge_answers(making, task, config, held_out, predictions, judge, teacher, progress)
     report = build(task, config, predictions, measured) | verdicts
-    report |= keep_round(run, task, report["split"], predictions, config.seed)
-    write_cascade(run, report)
-    run.finish("compare", report, made_from(run, config, teacher.identity))
-    # Last, and from what is on disk: a page that cannot be written costs no number.
-    write_html(run, report)
+    report |= keep_round(making, task, report["split"], predictions, config.seed)
+    write_cascade(making, report)
+    making.finish("compare", report, made_from(run, config, teacher.identity))
+    put_in_place(run, making)
+    write_html(run, report)  # last, and from what is on disk: a page that cannot be written costs no number
     return report
 
 
@@ -147,12 +144,12 @@ async def ask_students(
     return asked
 
 
-def write_cascade(run: Run, report: Mapping[str, Any]) -> None:
+def write_cascade(making: Run, report: Mapping[str, Any]) -> None:
     """What serving a cascade takes: threshold, calibration, and what they were measured to give."""
-    run.cascade.unlink(missing_ok=True)
+    making.cascade.unlink(missing_ok=True)
     if section := report.get("cascade"):
         wanted = ("confidence", "calibration", "target", "sentence")
-        jsonl.replace_json(run.cascade, {"schema": 1, **{name: section[name] for name in wanted}})
+        jsonl.replace_json(making.cascade, {"schema": 1, **{name: section[name] for name in wanted}})
 
 
 def model_names(
@@ -165,7 +162,7 @@ def model_names(
 
 
 async def judge_answers(
-    run: Run,
+    making: Run,
     task: Task,
     config: CompareConfig,
     held_out: HeldOut,
@@ -178,7 +175,7 @@ async def judge_answers(
 
     Its verdicts are left in judged.jsonl, from which `--verify` makes it again.
     """
-    run.judged.unlink(missing_ok=True)
+    making.judged.unlink(missing_ok=True)
     if judge is None:
         return {}
     split = "gold" if "gold" in held_out.splits else "test"
@@ -189,7 +186,7 @@ async def judge_answers(
         found, casts = await judged(
             opened, task, rows, b_model=teacher.model, seed=config.seed, progress=progress
         )
-    jsonl.replace(run.judged, casts)
+    jsonl.replace(making.judged, casts)
     return {"judged": {"split": split, **found}}
 
 
@@ -241,16 +238,6 @@ def upfront(run: Run, config: CompareConfig) -> dict[str, float | None]:
         "teacher": math.fsum(known) if len(known) == len(paid) else None,
         "training": None if seconds is None or hourly is None else seconds * hourly / 3600,
     }
-
-
-def own_rules(run: Run, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, int]]:
-    """What the rules that generate was given (--check) say of these answers; {} where there are none."""
-    settings = run.settings().get("generate", {})
-    path = Path(settings["check"]) if settings.get("check") else None
-    if path is None or not path.is_file():
-        return {}
-    systems = {who: rows for who, rows in predictions.items() if who not in ASIDE}
-    return failed_checks(path, settings.get("check_timeout_s", GenerateConfig.check_timeout_s), systems)
 
 
 def receipt(run: Run) -> dict[str, Any] | None:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from distill.config import CompareConfig
+from distill.report import html
 from distill.report.build import build
+from distill.report.terminal import standing
 from distill.results import AGAIN, Measured
 from distill.types import AnswerField, Label, Prediction, Task
 
@@ -54,6 +56,19 @@ def test_a_label_report_has_every_section():
     assert report["paired"][0]["losses"] == 5
     assert report["paired"][0]["p"] == pytest.approx(2 * 0.5**5)
     json.dumps(report, allow_nan=False)
+
+
+@pytest.mark.parametrize(("student_wrong", "value"), [(40, 0), (5, 1)], ids=["as the base", "as the teacher"])
+def test_a_share_of_the_gap_without_a_spread_has_no_interval(student_wrong, value):
+    report = build(LABELS, CompareConfig(), labels(student_wrong=student_wrong), MEASURED)
+    assert report["gap_closed"] == {"value": value, "low": None, "high": None, "n": 100}
+    words = "too few rows differ for an interval"
+    assert f"gap closed between base and teacher: {value:.1%} ({words})" in standing(report)
+    assert words in html.render(report)
+    whole = build(LABELS, CompareConfig(), labels(base_wrong=5), MEASURED)
+    assert whole["gap_closed"] is None
+    assert any("no gap to close" in line for line in standing(whole))
+    assert "no gap to close" in html.render(whole)
 
 
 def test_clusters_widen_the_interval_and_take_the_p_away():

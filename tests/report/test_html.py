@@ -181,7 +181,7 @@ def test_every_section_is_there_and_says_its_sentence():
         metrics["learning_curve"]["sentence"],
         "+4.0 points (+1.0 to +7.0)",
         "within 3 points of the teacher",
-        "Person and judge agree on 75% of 20 pairs",
+        "Person and judge agree on 75% of 20 pairs; Cohen&#39;s kappa 0.61 (0.30 to 0.92).",
         "60 pairs of gold answers",
     ):
         assert said in page

@@ -166,3 +166,19 @@ def test_agreement_says_what_is_unknown():
     found = agreement(["win", "loss", "win", "loss"], ["loss", "win", "loss", "win"])
     assert (found["share"], found["kappa"]) == (0.0, -1.0)
     assert agreement([], [])["share"] is None
+
+
+@pytest.mark.parametrize(("agree", "differ"), [(20, 0), (0, 20), (20, 4), (4, 20), (1, 1)])
+def test_kappa_has_no_interval_where_its_standard_error_says_nothing(agree, differ):
+    same, other = [("win", "win"), ("loss", "loss")] * 10, [("win", "loss"), ("loss", "win")] * 10
+    pairs = same[:agree] + other[:differ]
+    found = agreement([one for one, _ in pairs], [two for _, two in pairs])
+    assert (found["n"], found["kappa"] is None) == (agree + differ, False)
+    assert (found["kappa_low"], found["kappa_high"]) == (None, None)
+
+
+def test_kappa_of_enough_pairs_has_one():
+    human = ["win", "loss"] * 10
+    found = agreement(human, [*human[:15], "win", "loss", "win", "loss", "win"])
+    assert found["share"] == 0.75
+    assert found["kappa_low"] < found["kappa"] < found["kappa_high"]

@@ -196,12 +196,50 @@ def test_clusters_change_nothing_where_each_row_is_its_own():
     assert paired_difference(a, b, 0, ["one"] * 40)[1:3] == pytest.approx((-0.875, 1.0))
 
 
+def test_conversations_that_all_differ_by_the_same_are_rows_of_one_each():
+    """Lost whole with a chance of 5%: 20 of 5 turns show no loss in 36% of the samples: no certainty."""
+    rng, held, by_row = numpy.random.default_rng(6), [], []
+    clusters = [str(group) for group in range(20) for _ in range(5)]
+    for _ in range(400):
+        lost = numpy.repeat(rng.random(20) < 0.05, 5)
+        found = [paired_difference((1.0 - lost).tolist(), [1.0] * 100, 0, names) for names in (clusters, ())]
+        held.append(found[0].low <= -0.05 <= found[0].high)
+        by_row.append(found[1].low <= -0.05 <= found[1].high)
+    assert numpy.mean(held) >= 0.93
+    assert numpy.mean(by_row) < 0.7
+    none = paired_difference([1.0] * 100, [1.0] * 100, 0, clusters)
+    alone = score_interval(0, 0, 20)
+    assert none == (0, alone.low, alone.high, 100)
+    assert gate(none, 3).answer == "unclear"
+    assert paired_difference([1.0] * 100, [1.0] * 100, 0, ["one"] * 100)[1:3] == (-1, 1)
+    graded = paired_difference([0.4] * 100, [0.7] * 100, 0, clusters)
+    assert graded.value == pytest.approx(-0.3)
+    assert graded.low < graded.value < graded.high
+    assert graded.low < paired_difference([0.4] * 100, [0.7] * 100, 0).low
+
+
+@pytest.mark.parametrize("n", [1, 7, 50, 1000, 100_000])
+@pytest.mark.parametrize("value", [0.0, 0.25, -0.5, 1.0])
+def test_rows_that_all_differ_by_the_same_leave_an_interval_about_as_exact_as_clopper_pearsons(n, value):
+    found = score_interval(n * max(0.0, value), n * max(0.0, -value), n)
+    assert found.low < found.value < found.high or (value == 1 and found.low < found.high == 1)
+    exact = scipy_stats.binomtest(0, n).proportion_ci(method="exact").high
+    if value == 0:
+        assert found.high == pytest.approx(-found.low)
+        assert 0.7 * exact < found.high < 1.1 * exact
+
+
 def test_gap_closed():
     base, teacher = [1.0] * 50 + [0.0] * 50, [1.0] * 90 + [0.0] * 10
     halfway = gap_closed([1.0] * 70 + [0.0] * 30, base, teacher, 0)
     assert halfway.value == 0.5
     assert 0.3 < halfway.low < 0.5 < halfway.high < 0.7
-    assert gap_closed(teacher, base, teacher, 0)[:3] == (1, 1, 1)
+    assert gap_closed(teacher, base, teacher, 0) == (1, None, None, 100)
+    assert gap_closed(base, base, teacher, 0) == (0, None, None, 100)
+    third = [b + (t - b) / 3 for b, t in zip(base, teacher, strict=True)]  # a third of it on every row
+    assert gap_closed(third, base, teacher, 0)[1:3] == (None, None)
+    one_better = [*base[:50], 1.0, *base[51:]]
+    assert gap_closed(one_better, base, teacher, 0).low == 0 < gap_closed(one_better, base, teacher, 0).high
     assert gap_closed(base, base, base, 0) is None
     assert gap_closed(base, teacher, base, 0) is None
     assert gap_closed([], [], [], 0) is None

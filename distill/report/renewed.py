@@ -1,0 +1,61 @@
+"""A comparison made aside, then put in the place of the one before it, which stays whole until that moment.
+
+Refuses to take a finished report away before there is another.
+"""
+
+import shutil
+from pathlib import Path
+
+from distill.store import jsonl
+from distill.store.run import Run
+
+
+def aside(run: Run) -> Run:
+    """Where a comparison of `run` is made: a run of its own in the folder of compare, of the same pairs.
+
+    It has a copy of the rounds so far. Raises StorageError where that cannot be written.
+    """
+    making = Run(run.folder("compare") / "unfinished")
+    making.splits, making.refills = run.splits, run.refills
+    making.folder("compare")
+    jsonl.replace_bytes(making.rounds, [run.rounds.read_bytes()] if run.rounds.exists() else [])
+    return making
+
+
+def answers_of(run: Run, making: Run) -> Path:
+    """Which answers.jsonl is added to: the run's, or aside a copy of it where a finished report rests on it.
+
+    Raises StorageError where the copy cannot be written.
+    """
+    if making.answers.exists():
+        return making.answers
+    if not run.summary_path("compare").exists():
+        return run.answers
+    if run.answers.exists():
+        with run.answers.open("rb") as known:
+            jsonl.replace_bytes(making.answers, known)
+    return making.answers
+
+
+def put_in_place(run: Run, making: Run) -> None:
+    """Move what `making` holds into `run`, the report last; verdicts or a cascade it has not are gone after.
+
+    All of it is on disk by then: this takes no room. Raises StorageError.
+    """
+    if making.answers.exists():
+        _move(making.answers, run.answers)
+    _move(making.rounds, run.rounds)
+    for new, old in ((making.judged, run.judged), (making.cascade, run.cascade)):
+        if new.exists():
+            _move(new, old)
+        else:
+            old.unlink(missing_ok=True)
+    _move(making.summary_path("compare"), run.summary_path("compare"))
+    shutil.rmtree(making.root, ignore_errors=True)
+
+
+def _move(new: Path, old: Path) -> None:
+    try:
+        new.replace(old)
+    except OSError as error:
+        raise jsonl.full_disk(old, error) from None

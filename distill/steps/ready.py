@@ -1,0 +1,58 @@
+"""What compare can refuse before a model is loaded or an answer bought: files, flags, keys, names.
+
+Refuses to ask anybody anything: whether an endpoint knows a model is found out by its first answer.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+
+from distill.config import CompareConfig, SpendConfig, TeacherConfig
+from distill.errors import UsageError
+from distill.held_out import gather_rows
+from distill.store.run import Run
+from distill.store.taskfile import read_task
+from distill.systems import Other, allowed, own_rules
+from distill.teacher.local import llama
+from distill.teacher.opening import LOCAL, OPENAI_URL, api_key, check_budget, identity_of, prices_of
+from distill.weights import local_weights, student_weights
+
+
+def check_rows(run: Run, config: CompareConfig) -> None:
+    """Raises UsageError or DataError over --answers, gold or test rows, or the user's own rules."""
+    task = read_task(run.task)
+    allowed(task, config.answers)
+    gather_rows(run, config, task)
+    own_rules(run, {})
+
+
+def check_asked(teacher: TeacherConfig, config: CompareConfig, spend: SpendConfig) -> None:
+    """Raises UsageError or CredentialsError where teacher or judge cannot be opened, or no budget kept."""
+    check_budget(teacher, prices_of(teacher), spend.budget)
+    asked = [teacher]
+    if config.judge not in ("off", "teacher"):
+        base_url = None if config.judge == LOCAL else config.judge_base_url or teacher.base_url
+        asked.append(replace(teacher, teacher=config.judge, base_url=base_url))
+    for each in asked:
+        identity_of(each)
+        if each.teacher == LOCAL:
+            llama(local_weights(each.local_model))
+        else:
+            api_key(each.base_url or os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL, os.environ)
+
+
+def check_others(others: Sequence[Other]) -> None:
+    """Raises UsageError where a model of --also that comes as it is has no config that can be read."""
+    from distill.student.classifier import is_encoder
+
+    for other in others:
+        if other.weights is not None:
+            continue
+        try:
+            is_encoder(student_weights(other.model))
+        except (OSError, ValueError, KeyError) as error:
+            raise UsageError(
+                f"the model cannot be read: {str(error).splitlines()[0]:.200}",
+                where=f"--also {other.who}",
+                hint="a run of this folder, a Hub id, or a folder or GGUF file on this machine",
+            ) from None
