@@ -106,6 +106,47 @@ def lift() -> str:
     return "\n".join(rows)
 
 
+def scout() -> str:
+    """A row a task: what explore says without gold, how far that holds, and what its prompt gains with gold."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "explore.json").read_text())
+    rows = [
+        "| task | without gold | intervals that hold the truth | of those trusted | Kendall's tau | with gold: its prompt "
+        "against zero-shot |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, task in found["tasks"].items():
+        prompts, tau = task["prompts"], task["kendall_tau"]
+        trusted = [row for row in prompts if row["trusted"]]
+        cells = [name, task["verdict"]["standing"]]
+        cells.append(f"{sum(row['covered'] for row in prompts)} of {len(prompts)}")
+        cells.append(f"{sum(row['covered'] for row in trusted)} of {len(trusted)}")
+        cells.append(f"{tau['tau']:.2f}" if tau else "")
+        if better := task.get("improved"):
+            low, high = 100 * better["low"], 100 * better["high"]
+            shares = f"{better['right']:.0%} against {better['zero_shot']:.0%}"
+            cells.append(f"{shares}: {100 * better['difference']:+.0f} ({low:+.0f} to {high:+.0f})")
+        rows.append(f"| {' | '.join(cells)} |" if better else f"| {' | '.join([*cells, ''])} |")
+    return "\n".join(rows)
+
+
+def better() -> str:
+    """A row a task and way of bettering answers: right answers over one plain answer, and of the rows kept."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "better.json").read_text())
+    rows = [
+        "| task | way | right | gain over one plain answer (95%) | right of the rows kept | calls an answer |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, task in found["tasks"].items():
+        rows.append(f"| {name} | one plain answer | {task['plain']['value']:.1%} of {task['n']} | | | 1 |")
+        for way, one in task["ways"].items():
+            gain, kept = one["gain"], one["kept"]
+            cells = [name, way, f"{one['value']:.1%}"]
+            cells.append(f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})")
+            cells.append(f"{kept['value']:.1%} of {kept['n']}" if kept and kept["n"] else "")
+            rows.append(f"| {' | '.join([*cells, format(one['calls_per_answer'], '.1f')])} |")
+    return "\n".join(rows)
+
+
 def speed() -> str:
     """A row an arm: wall at 64 and 512 calls in flight, CPU a call and peak memory."""
     found = json.loads((ROOT / "benchmarks" / "results" / "generate.json").read_text())
@@ -143,7 +184,8 @@ def tuning() -> str:
                 speed += f"; ours {times['median']:.1f} times ({times['least']:.1f} to {times['most']:.1f})"
             name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
             if arm in part["inexact"]:
-                name += f", loss off by {part['trials'][arm]['loss_off_by']:.3f}"
+                losses = part["loss_bfloat16"]
+                name += f", loss off by {abs(losses[arm] - losses['distill']):.3f}"
             rows.append(f"| {setting} | {name} | {speed} | {share} | {row['peak_mb'] / 1000:.1f} GB |")
     if "wall" in found:
         wall = found["wall"]
@@ -187,6 +229,8 @@ def written(readme: str) -> str:
         ("flags", flags()),
         ("results", results()),
         ("lift", lift()),
+        ("scout", scout()),
+        ("better", better()),
         ("speed", speed()),
         ("sft", sft()),
         ("tuning", tuning()),
