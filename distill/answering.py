@@ -75,7 +75,7 @@ class Answering:
         # What "auto" stands for is settled before, on rows with a known answer.
         self.electing, self.revising = config.elect == "on", config.revise == "on"
         # A judge can choose among answers that differ; labels and facts are better voted on.
-        self.choosing = config.best_of is not None and task.kind in FREE and self.judging
+        self.choosing = self.electing and config.best_of is not None and task.kind in FREE and self.judging
         self.unscored = 0
 
     async def answer(self, candidate: Candidate) -> Candidate:

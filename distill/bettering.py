@@ -1,19 +1,21 @@
 """Ways of bettering an answer, on trial: what each gains over one plain answer on rows whose answer is known.
 
-A stage that has not shown there that it pays is not bought for the rows that follow. It refuses to take a
-stage's word for it: without known rows, what `auto` stands for is off.
+A stage that has shown there that it does not pay is not bought for the rows that follow. It refuses to take
+revision's word for it: without known rows that is off, and votes choose free answers alone.
 """
 
+import dataclasses
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from distill.answering import Answering, Stage, votes
+from distill.config import GenerateConfig
 from distill.parse import parse_answer
 from distill.probing import gather
 from distill.score.lift import stage_gains
 from distill.score.same import same
-from distill.types import Candidate, Example, Progress
+from distill.types import Candidate, Example, Progress, Task
 
 Trial = Callable[[Answering, Sequence[Example], Progress], Awaitable[dict[str, Any]]]
 FEWEST = 10
@@ -46,23 +48,44 @@ async def through_stages(
     return await gather(answer, range(len(known)))
 
 
-async def election_pays(answering: Answering, known: Sequence[Example], progress: Progress) -> dict[str, Any]:
-    """Whether the votes choose better than the first prompt on known rows; as `revision_pays`.
+def elects_unproven(task: Task, config: GenerateConfig) -> dict[str, Any] | None:
+    """Whether the votes choose where no known rows tell, and why; None where known rows would tell.
 
-    `answering` lets them choose. Labels are voted on by prompts of which the first was measured as the best,
-    so that without known rows its answer stands; free answers are samples of one prompt, of which the most
-    common is the likeliest (self-consistency, Wang 2022).
+    Labels are voted on by prompts of which the first was measured as the best, so that its answer stands;
+    free answers are samples of one prompt, of which the most common is the likeliest (self-consistency, Wang
+    2022). A log's response is one vote, and no best prompt's.
     """
-    task, config = answering.task, answering.config
     if task.kind == "chat" or votes(config) < 2:
         return {"on": False, "why": "there is one answer to each input"}
+    if config.from_logs is not None:
+        return {"on": True, "why": "the responses of a log are voted on"}
+    if task.labels and config.inputs is None:
+        return {"on": False, "why": "labels by construction are read back"}
+    return None
+
+
+async def election_pays(answering: Answering, known: Sequence[Example], progress: Progress) -> dict[str, Any]:
+    """Whether the votes choose better on known rows than they drop; as `revision_pays`.
+
+    `answering` lets them choose; what they are held against is the answer that stands where they do not.
+    """
+    task, config = answering.task, answering.config
+    if (settled := elects_unproven(task, config)) is not None:
+        return settled
     if len(known) < FEWEST:
         asked = config.best_of is not None
         said = (
             "--best-of" if asked else "the best prompt's own answer stands" if task.labels else "free answers"
         )
         return {"on": asked or not task.labels, "why": said}
-    return await _on_trial(answering, known, "chosen", progress)
+    standing = Answering(
+        task, dataclasses.replace(config, elect="off"), answering.teacher, answering.shots, answering.rules
+    )
+    progress.begin("votes on trial on rows with a known answer", 2 * len(known))
+    before = [right["chosen"] for _, right in await through_stages(standing, known, progress)]
+    after = [right["chosen"] for _, right in await through_stages(answering, known, progress)]
+    rows = [{"plain": one, "chosen": other} for one, other in zip(before, after, strict=True)]
+    return _settled(rows, "chosen", config.seed)
 
 
 async def revision_pays(answering: Answering, known: Sequence[Example], progress: Progress) -> dict[str, Any]:
@@ -77,15 +100,14 @@ async def revision_pays(answering: Answering, known: Sequence[Example], progress
         return {"on": False, "why": what}
     if len(known) < FEWEST:
         return {"on": False, "why": f"not shown to pay: --seeds FILE with {FEWEST} or more known answers"}
-    return await _on_trial(answering, known, "revised", progress)
-
-
-async def _on_trial(
-    answering: Answering, known: Sequence[Example], stage: Stage, progress: Progress
-) -> dict[str, Any]:
-    progress.begin(f"answers {stage} on trial on rows with a known answer", len(known))
+    progress.begin("revision on trial on rows with a known answer", len(known))
     rows = [right for _, right in await through_stages(answering, known, progress)]
-    gain = next(gain for gain in stage_gains(rows, answering.config.seed) if gain["stage"] == stage)
+    return _settled(rows, "revised", answering.config.seed)
+
+
+def _settled(rows: Sequence[dict[str, bool]], stage: Stage, seed: int) -> dict[str, Any]:
+    """On where the stage gained more rows than it lost, with the gain."""
+    gain = next(gain for gain in stage_gains(rows, seed) if gain["stage"] == stage)
     pays = gain["gain"] > 0
-    gained = f"{100 * gain['gain']:+.1f} points on {len(known)} known rows"
+    gained = f"{100 * gain['gain']:+.1f} points on {len(rows)} known rows"
     return {"on": pays, "why": f"{'it pays' if pays else 'it does not pay'}: {gained}", **gain}

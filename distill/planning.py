@@ -110,8 +110,8 @@ WORDS = {
         "作者",
         "“{noun}”可能涉及的主题",
         "“{noun}”在“{topic}”之下更具体的主题",
-        "会写“{noun}”的人",
-        "会给助手写消息的人",
+        "会写“{noun}”的人群类型",
+        "会给助手写消息的人群类型",
         {
             "长度": ("几个字", "一句话", "两三句话"),
             "风格": ("清楚明白", "乍看难以判断", "口语随意", "正式"),
@@ -179,6 +179,12 @@ async def propose_attributes(
     progress.advance(note=f"{len(writers)} writers")
     proposed = {words.about: topics, words.writer: writers}
     return {name: values for name, values in proposed.items() if values} | words.fixed
+
+
+def plainly(task: Task) -> Attributes:
+    """The style of inputs that are to teach, in the task's language: plain and clear. Probes may be hard."""
+    style, (plain, *_) = list(words_of(task).fixed.items())[-1]
+    return {style: (plain,)}
 
 
 def words_of(task: Task) -> Words:

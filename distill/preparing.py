@@ -71,12 +71,10 @@ async def settle_stages(
 ) -> tuple[GenerateConfig, dict[str, Any]]:
     """(`config` with election and revision on or off, why each): "auto" is on where it pays on known rows."""
     known, found = known_rows(seeds, config.lift_rows, config.seed), dict[str, Any]()
-    by_construction = bool(task.labels) and config.inputs is None and config.from_logs is None
     rules = on_answers(task, config)
 
     async def tried(pays: Trial, config: GenerateConfig) -> dict[str, Any]:
-        answering = Answering(task, config, teacher, seeds, rules)
-        return await pays(answering, () if by_construction else known, progress)
+        return await pays(Answering(task, config, teacher, seeds, rules), known, progress)
 
     try:
         # The votes first: what is revised is the answer they leave.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from distill.config import ExploreConfig
-from distill.planning import Cell, has_attributes, plan, propose_attributes
+from distill.planning import Cell, has_attributes, plainly, plan, propose_attributes
 from distill.probing import gather, usable, write_input, write_probes
 from distill.scouted import Probe
 from distill.store.near import cleaned, grams, jaccard
@@ -23,8 +23,6 @@ EXAMPLES = 3
 TUNING_LEAST, TUNING_MOST, TUNING_A_LABEL = 20, 40, 2
 GOLD_TUNING = 32
 """Gold rows to shape a prompt on, where there are many: they cost no writing, and few choose badly."""
-CLEAR = {"that is": ("plain and clear",)}
-"""What written examples are like: they teach; probes may be hard."""
 NEAR = 0.7
 """Jaccard similarity of character n-grams from which two written inputs are one."""
 MORE_WRITTEN = 1.5
@@ -91,7 +89,9 @@ async def written_rows(
     again and again, near the examples, and a prompt that shows those reads it with ease.
     """
     writer = await varied(task, teacher, config, progress)
-    clear = writer if has_attributes(task) else replace(writer, attributes={**writer.attributes, **CLEAR})
+    clear = (
+        writer if has_attributes(task) else replace(writer, attributes={**writer.attributes, **plainly(task)})
+    )
     labels = (await with_examples(clear, teacher, config.seed, progress)).labels
     writer = replace(writer, labels=labels)
     count = tuning_count(task)

@@ -56,7 +56,7 @@ def check_own(own: Path, extra_holes: Collection[str], fixed: Collection[str]) -
     if not own.is_dir():
         raise UsageError("no such folder", where=f"--prompts {own}", hint="a folder of NAME.txt templates")
     known = sorted(found.stem for found in folder().glob("*.txt") if found.stem not in fixed)
-    for path in [*sorted(own.glob("*.txt")), *sorted(own.glob("*/*.txt"))]:
+    for path in files_in(own):
         if path.parent != own and not tongue.known(path.parent.name):
             hint = "name a folder by its ISO 639-1 code, as de, ja or zh"
             raise UsageError(f"'{path.parent.name}' is no language", where=str(path.parent), hint=hint)
@@ -66,6 +66,11 @@ def check_own(own: Path, extra_holes: Collection[str], fixed: Collection[str]) -
                 f"the name '{path.stem}' {problem}", where=str(path), hint=f"known: {', '.join(known)}"
             )
         _check(path, extra_holes)
+
+
+def files_in(own: Path) -> list[Path]:
+    """The templates of a user's folder: its own, and those of the folders of languages in it."""
+    return [*sorted(own.glob("*.txt")), *sorted(own.glob("*/*.txt"))]
 
 
 def _check(path: Path, extra_holes: Collection[str]) -> None:

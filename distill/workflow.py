@@ -27,6 +27,7 @@ from distill.workplace import (
     Context,
     filled,
     needs,
+    own_prompts,
     terminal,
     with_teacher,
     workplace,
@@ -98,13 +99,14 @@ def known_prompt(run: Run, task: Task) -> Task | None:
 
 
 def written_as(known: Task, task: Task) -> bool:
-    """Whether `known` is `task` with a prompt, and with examples for labels that had none."""
+    """Whether `known` is `task` with a prompt, and with examples where it had none."""
     given = {label.name: label.examples for label in task.labels}
     labels = tuple(
         label if given.get(label.name) else msgspec.structs.replace(label, examples=())
         for label in known.labels
     )
-    return msgspec.structs.replace(known, prompt=None, labels=labels) == task
+    examples = known.examples if task.examples else ()
+    return msgspec.structs.replace(known, prompt=None, labels=labels, examples=examples) == task
 
 
 def explored(run: Run) -> list[tuple[int, dict[str, Any]]]:
@@ -130,7 +132,9 @@ def generate(context: Context, given: Mapping[str, Any], *, counted: Sequence[St
                 lambda teacher, bar: estimate(place.run, config, teacher, bar),
             )
             return shown, views.estimated(shown)
-        summary = place.done("generate", step.made_from(place.run, config, identity_of(teacher_config)))
+        with own_prompts(teacher_config):
+            made_from = step.made_from(place.run, config, identity_of(teacher_config))
+        summary = place.done("generate", made_from)
         if summary is None:
             place.record("generate", config)
             summary = with_teacher(
@@ -169,11 +173,13 @@ def finetune(context: Context, given: Mapping[str, Any]) -> Shown:
 
 def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Step] = ()) -> Shown:
     """`distill compare`; what the steps `counted` spent counts towards the budget too."""
+    from distill.report.renewed import finish
     from distill.steps import compare as step
     from distill.steps import ready
 
     config = filled(CompareConfig, given)
     with workplace(context) as place:
+        finish(place.run)
         if config.verify:
             from distill.steps import review
             from distill.steps.verifying import changed_since, verify

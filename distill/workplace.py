@@ -7,7 +7,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -25,7 +25,8 @@ from distill.config import (
 from distill.console import Bar, Console
 from distill.errors import Interrupted, UsageError
 from distill.options import fill, flag
-from distill.prompts import overlaid
+from distill.prompts import fingerprint, overlaid
+from distill.prompts import folder as templates
 from distill.store.run import Run, Step
 
 if TYPE_CHECKING:
@@ -75,14 +76,19 @@ class Workplace:
 
 
 def defaults_of(step: Step) -> dict[str, Any]:
-    """Each knob of the step at its default, as `made_from` has it; none for what has no knobs."""
+    """Each knob of the step at its default, as `made_from` has it; none for what has no knobs.
+
+    A template that there was not yet makes no difference either where what it says in English is asked.
+    """
     kinds: dict[Step, type[Any]] = {
         "explore": ExploreConfig,
         "generate": GenerateConfig,
         "finetune": FinetuneConfig,
         "compare": CompareConfig,
     }
-    return plain(kinds[step]()) if step in kinds else {}
+    with overlaid(None):
+        english = {f"prompts/{path.stem}": fingerprint(path.stem) for path in templates().glob("*.txt")}
+    return {**english, **plain(kinds[step]())} if step in kinds else {}
 
 
 @contextmanager
@@ -157,9 +163,13 @@ def with_teacher(
                 if teacher.bought:
                     place.console.say(bought(teacher))
 
-    own = overlaid(Path(config.prompts) if config.prompts else None, ANSWER_HOLES, fixed=("student",))
-    with own, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with own_prompts(config), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(session())
+
+
+def own_prompts(config: TeacherConfig) -> AbstractContextManager[None]:
+    """The user's own templates, if any, for as long as it lasts. Raises UsageError where they do not fit."""
+    return overlaid(Path(config.prompts) if config.prompts else None, ANSWER_HOLES, fixed=("student",))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -4,6 +4,7 @@ import asyncio
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from distill.answering import Answering
@@ -126,6 +127,44 @@ def test_without_known_rows_labels_keep_the_best_prompts_answer_and_free_answers
     assert election(teacher, known=(), task=SUM, samples=1)[0].elect == "off"
     assert election(teacher, inputs=None)[0].elect == "off"
     assert not teacher.requests
+
+
+def test_votes_are_held_against_the_answer_that_stands_without_them():
+    """The best prompt says nothing on some notes; there the next one's answer stands, which is right."""
+    best = reader(lambda n: "" if n % 5 == 0 else truth(n), truth)
+    config, found = election(best)
+    assert (config.elect, found["gain"], found["before"]) == ("off", 0.0, 1.0)
+
+
+def test_the_responses_of_a_log_are_votes_whatever_is_known():
+    teacher = reader(truth, lambda n: "happy")
+    config, found = election(teacher, inputs=None, from_logs=Path("log.jsonl"))
+    assert (config.elect, found["on"]) == ("on", True)
+    assert not teacher.requests
+    answering = Answering(MOODS, config, reader(truth, truth), (), on_answers(MOODS, config))
+    logged = Candidate(index=0, input="note 7", answer="", origin="given", raw="happy")
+    row = asyncio.run(answering.answer(logged))
+    assert (row.answer, row.raw, row.agreement) == ("sad", "happy", pytest.approx(2 / 3))
+
+
+def test_a_judge_chooses_only_where_that_pays():
+    """The judge always takes the second answer, which is wrong."""
+
+    def script(request, sample):
+        last = request.messages[-1].content
+        if "Reply with the name" in last:
+            return re.search(r"Answer (\S+): (?!" + right(last) + r"\b)", last)[1]
+        return right(last) if sample == 0 else "0"
+
+    def right(text):
+        return str(2 * int(re.search(r"(\d+) and", text)[1]))
+
+    ruled = msgspec.structs.replace(SUM, rubric=("Is it the sum?",))
+    knobs = {"task": ruled, "inputs": None, "known": KNOWN, "judge": "on", "best_of": 2}
+    config, found = election(ScriptedTeacher(script), **knobs)
+    assert (config.elect, found["gain"]) == ("off", -1.0)
+    assert Answering(ruled, config, ScriptedTeacher(script), (), on_answers(ruled, config)).choosing is False
+    assert election(ScriptedTeacher(script), **knobs | {"known": ()})[0].elect == "on"
 
 
 @pytest.mark.parametrize(("elect", "answer", "kept"), [("on", "sad", True), ("off", "happy", False)])

@@ -101,6 +101,30 @@ def test_explore_pick_generate_status_over_http(place, capsys):
     assert not files_hold(place, KEY)
 
 
+@pytest.mark.slow
+def test_what_makes_generate_stale_is_what_is_asked(place, capsys):
+    """Own prompts, or a run of a distill that had fewer templates: done, until the words are others."""
+    (place / "mine").mkdir()
+    (place / "mine" / "answer.txt").write_text("### system\nMINE $instruction $format\n### user\n$input\n")
+    with FaultServer(answer) as server:
+        remote = ("--teacher", "big", "--base-url", server.url, "--prompts", "mine")
+        assert distill("pick", "--task", "task.toml") == 0
+        assert distill("generate", "--n", 10, *remote) == 0
+        asked = len(server.asked)
+        path = Run(place / "runs" / "first").summary_path("generate")
+        receipt = json.loads(path.read_text())
+        for name in ("format-label", "format-json", "written-for"):
+            del receipt["made_from"][f"prompts/{name}"]
+        path.write_text(json.dumps(receipt))
+        capsys.readouterr()
+        assert distill("generate", "--n", 10) == 0
+        assert "is done and nothing changed" in capsys.readouterr().err
+        (place / "mine" / "format-label.txt").write_text("One of: $labels.")
+        assert distill("generate", "--n", 10) == 0
+        assert "stale (prompts/format-label changed)" in capsys.readouterr().err
+    assert len(server.asked) > asked
+
+
 def test_json_is_one_object_on_stdout(place, capsys):
     with FaultServer(answer) as server:
         assert distill("--json", "pick", "--task", "task.toml") == 0

@@ -1,14 +1,16 @@
 """A comparison that is made anew and fails: the report before it, its page and its answers stay whole."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from distill import views
 from distill.cli import main
 from distill.config import CompareConfig
-from distill.errors import DistillError, StorageError, TeacherError
-from distill.steps.compare import compare
+from distill.errors import DistillError, StorageError, TeacherError, UsageError
+from distill.report.renewed import finish
+from distill.steps.compare import compare, made_from
 from distill.steps.verifying import changed_since, verify
 from distill.store import jsonl
 from distill.types import Quiet
@@ -134,6 +136,41 @@ def test_a_report_that_cannot_be_moved_in_place_is_told(stale):
     with pytest.raises(StorageError) as error:
         asyncio.run(compare(stale, ONCE, teacher_that(wrong_on(())), student, student, Blocks()))
     assert error.value.where == str(path)
+
+
+@pytest.mark.parametrize("moved", range(3))
+def test_a_report_that_died_between_its_moves_is_put_in_place_by_the_next_command(stale, monkeypatch, moved):
+    real, done = Path.replace, []
+
+    def replace(new, old):
+        if "unfinished" in new.parts and new.parent.parent.name == "unfinished" and new.suffix != ".tmp":
+            if not new.name.endswith(("jsonl", "report.json")) or new.parent == Path(old).parent:
+                return real(new, old)
+            if len(done) == moved:
+                raise KeyboardInterrupt
+            done.append(new)
+        return real(new, old)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(KeyboardInterrupt):
+            compared(stale)
+    assert len(done) == moved
+    finish(stale)
+    assert verify(stale)["paired"][0]["losses"] == 0
+    assert not stale.cascade.exists()
+    assert not stale.judged.exists()
+    finish(stale)
+    assert verify(stale)["paired"][0]["losses"] == 0
+
+
+def test_a_report_of_an_earlier_scoring_is_too_old_and_made_again_from_its_answers(stale):
+    report = stale.summary("compare")
+    del report["made_from"]["scoring"]
+    jsonl.replace_json(stale.summary_path("compare"), report)
+    with pytest.raises(UsageError, match="too old"):
+        verify(stale)
+    assert "scoring" in stale.changed("compare", made_from(stale, ONCE, "teacher"))
 
 
 def test_verifying_a_stale_report_says_so(stale, capsys):

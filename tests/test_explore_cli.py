@@ -1,5 +1,7 @@
 """Explore as a user meets it: money that ends, own prompts, gold rows, a teacher that is no help."""
 
+import json
+
 import pytest
 
 from distill.store import jsonl
@@ -64,6 +66,19 @@ def test_the_prompt_that_won_is_the_one_of_the_picked_task(place, capsys):
     assert task.prompt is not None
     assert task.prompt.n >= 16
     assert all(label.examples for label in task.labels)
+
+
+def test_a_free_task_that_gold_gave_its_examples_is_still_the_users_task(place, capsys):
+    (place / "task.toml").write_text('name = "topic"\nkind = "text"\ninstruction = "Name the topic."\n')
+    rows = [{"input": f"note {n}", "output": f"topic {n}"} for n in range(60)]
+    (place / "gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with FaultServer(lambda number, body: chat("topic 1")) as server:
+        gold = ("--task", "task.toml", "--gold", "gold.jsonl")
+        assert distill("explore", *gold, *remote(server)) == 0
+        assert distill("pick", "--task", "task.toml") == 0
+    task = read_task(place / "runs" / "first" / "task.toml")
+    assert task.prompt is not None
+    assert len(task.examples) == 3
 
 
 def test_a_bad_hole_in_an_own_prompt_is_named_before_anything_is_asked(place, capsys):

@@ -13,7 +13,7 @@ from distill import prompts
 from distill.ask import answer_request, format_line, phrased, student_messages, write_request
 from distill.menu import MENU, YOURS
 from distill.parse import parse_answer
-from distill.planning import FIXED, propose_attributes
+from distill.planning import FIXED, plainly, propose_attributes, words_of
 from distill.store.taskfile import read_task
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import AnswerField, Example, Label, PromptChoice, Quiet, Request, Task, content_id
@@ -215,6 +215,17 @@ def test_the_answer_line_that_a_template_asks_for_is_read(code, template):
 )
 def test_language_of_a_task(instruction, language, code):
     assert language_of(Task("t", "text", instruction, language=language)) == code
+
+
+@pytest.mark.parametrize("code", ["", "de", "es", "fr", "ja", "zh"])
+def test_examples_are_asked_for_plainly_in_the_tasks_own_words(code):
+    task = in_language(code) if code else ENGLISH[0]
+    (style, values), *more = plainly(task).items()
+    assert not more
+    assert words_of(task).fixed[style][0] == values[0]
+    assert len(values) == 1
+    if not code:
+        assert (style, values) == ("that is", ("plain and clear",))
 
 
 def test_english_stays_where_there_are_no_templates_of_the_language():

@@ -58,6 +58,9 @@ from distill.score.stats import macro_f1_interval, mean_interval, wilson
 from distill.score.verdict import verdict
 from distill.types import Task
 
+SCORING = 2
+"""Raised where the same answers come to another number than before: an older report is stale then."""
+
 
 def build(task: Task, config: CompareConfig, predictions: Predictions, measured: Measured) -> dict[str, Any]:
     """The report; `predictions` has the same rows in one order for every system (ASIDE: others)."""

@@ -9,17 +9,26 @@ from pathlib import Path
 from distill.store import jsonl
 from distill.store.run import Run
 
+UNFINISHED = "unfinished"
+
 
 def aside(run: Run) -> Run:
     """Where a comparison of `run` is made: a run of its own in the folder of compare, of the same pairs.
 
     It has a copy of the rounds so far. Raises StorageError where that cannot be written.
     """
-    making = Run(run.folder("compare") / "unfinished")
+    making = Run(run.folder("compare") / UNFINISHED)
     making.splits, making.refills = run.splits, run.refills
     making.folder("compare")
     jsonl.replace_bytes(making.rounds, [run.rounds.read_bytes()] if run.rounds.exists() else [])
     return making
+
+
+def finish(run: Run) -> None:
+    """Put a comparison in place that was whole when the process died on the way. Raises StorageError."""
+    making = Run(run.summary_path("compare").parent / UNFINISHED)
+    if making.summary_path("compare").exists():
+        put_in_place(run, making)
 
 
 def answers_of(run: Run, making: Run) -> Path:
@@ -40,15 +49,17 @@ def answers_of(run: Run, making: Run) -> Path:
 def put_in_place(run: Run, making: Run) -> None:
     """Move what `making` holds into `run`, the report last; verdicts or a cascade it has not are gone after.
 
-    All of it is on disk by then: this takes no room. Raises StorageError.
+    All of it is on disk by then: this takes no room, and does the rest where it was cut off on the way.
+    Raises StorageError.
     """
-    if making.answers.exists():
-        _move(making.answers, run.answers)
-    _move(making.rounds, run.rounds)
-    for new, old in ((making.judged, run.judged), (making.cascade, run.cascade)):
+    report = making.summary("compare") or {}
+    for new, old in ((making.answers, run.answers), (making.rounds, run.rounds)):
         if new.exists():
             _move(new, old)
-        else:
+    for new, old, name in ((making.judged, run.judged, "judged"), (making.cascade, run.cascade, "cascade")):
+        if new.exists():
+            _move(new, old)
+        elif name not in report:
             old.unlink(missing_ok=True)
     _move(making.summary_path("compare"), run.summary_path("compare"))
     shutil.rmtree(making.root, ignore_errors=True)

@@ -14,7 +14,7 @@ from distill.config import CompareConfig
 from distill.errors import CredentialsError, TeacherError, UnknownModel
 from distill.held_out import HeldOut, all_imported, answered, gather_rows, valid_rows
 from distill.judging import Judge, judged, rows_to_judge
-from distill.report.build import build
+from distill.report.build import SCORING, build
 from distill.report.html import write_html
 from distill.report.renewed import answers_of, aside, put_in_place
 from distill.results import AGAIN, ASIDE, VALID, Measured
@@ -58,6 +58,7 @@ def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
         "gold file": digest(config.gold),
         **files_of(run),
         "teacher": teacher,
+        "scoring": SCORING,
     }
 
 

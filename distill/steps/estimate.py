@@ -15,7 +15,7 @@ from distill.config import GenerateConfig
 from distill.lift import AUDITORS
 from distill.making import Making
 from distill.planning import Cell, has_attributes, plan
-from distill.preparing import open_making, probe_count, read_sources
+from distill.preparing import open_making, probe_count, read_sources, settle_stages
 from distill.probing import gather, race_calls
 from distill.score.stats import wilson
 from distill.store.run import Run
@@ -84,6 +84,8 @@ async def estimate(run: Run, config: GenerateConfig, teacher: Ledgered, progress
     heard = Heard(teacher)
     task = read_task(run.task)
     sources = read_sources(run, task, config, progress)
+    # As where no known row tells: what is on trial there is not tried here.
+    config, _ = await settle_stages(task, config, teacher, progress, ())
     with open_making(run, task, config, teacher, progress, sources, through=heard) as making:
         rows = list(itertools.islice(first_rows(making), max(FEWEST_ROWS, CALLS // calls_a_row(making))))
         progress.begin("trying a few rows", len(rows))

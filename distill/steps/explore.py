@@ -13,7 +13,7 @@ from distill.config import ExploreConfig, plain
 from distill.errors import UsageError
 from distill.headroom import with_base
 from distill.logged_tasks import by_log, logged_tasks
-from distill.prompts import OWN
+from distill.prompts import OWN, files_in
 from distill.proposing import brief_file, brief_parts, propose
 from distill.scouted import Scouted, Source, Standing, Trial
 from distill.scouting import scout
@@ -45,7 +45,7 @@ ORDER: tuple[Standing, ...] = ("good", "~OK", "unclear", "poor")
 
 def made_from(config: ExploreConfig, brief: str, teacher: str, prompts: Path | None = None) -> dict[str, Any]:
     """What the step's result depends on, by name; `prompts` is the user's own folder of templates."""
-    files = sorted(Path(prompts).rglob("*.txt")) if prompts else []
+    files = files_in(Path(prompts)) if prompts else []
     own = {path.relative_to(str(prompts)).as_posix(): digest(path) for path in files}
     return {
         **plain(config),

@@ -52,7 +52,7 @@ def check_others(others: Sequence[Other]) -> None:
             is_encoder(student_weights(other.model))
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
-                f"the model cannot be read: {str(error).splitlines()[0]:.200}",
+                f"the model cannot be read: {(str(error) or type(error).__name__).splitlines()[0]:.200}",
                 where=f"--also {other.who}",
                 hint="a run of this folder, a Hub id, or a folder or GGUF file on this machine",
             ) from None

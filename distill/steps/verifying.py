@@ -13,7 +13,7 @@ from distill.config import CompareConfig
 from distill.errors import DataError, UsageError
 from distill.judge import questions
 from distill.parse import parse_answer
-from distill.report.build import build
+from distill.report.build import SCORING, build
 from distill.results import Measured
 from distill.rounds import Round, of_now, told
 from distill.score.differing import differences
@@ -37,7 +37,8 @@ def verify(run: Run) -> dict[str, Any]:
     stored, path = run.summary("compare"), run.summary_path("compare")
     if stored is None:
         raise UsageError("there is no report to verify", where=str(path), hint="run: distill compare")
-    if "measured" not in stored or ("judged" in stored and not run.judged.exists()):
+    scoring = stored.get("made_from", {}).get("scoring")
+    if scoring != SCORING or "measured" not in stored or ("judged" in stored and not run.judged.exists()):
         raise UsageError(
             "this report is too old to be verified", where=str(path), hint="run: distill compare"
         )
