@@ -97,7 +97,7 @@ async def measured(task: Task, teacher: object, way: PromptChoice, probes: list[
 
 
 async def without_gold(found: Scouted, teacher: object) -> list[Trial]:
-    """The scout's finalists and further prompts of the menu, measured as the scout measures."""
+    """The scout's finalists as it has them, and further prompts of the menu, measured as it measures."""
     task, probes = msgspec.structs.replace(found.task, prompt=None), found.probes[: found.held_out]
     decided = [trial for trial in found.trials if not trial.tuning]
     if not task.labels:
@@ -106,14 +106,11 @@ async def without_gold(found: Scouted, teacher: object) -> list[Trial]:
     new = [way for way in others if way not in {trial.way for trial in decided}][
         : MOST_PROMPTS - len(decided)
     ]
-    trials = [await measured(task, teacher, trial.way, probes) for trial in decided]
-    trials += [await measured(task, teacher, way, probes) for way in new]
+    trials = [await measured(task, teacher, way, probes) for way in new]
     config = ExploreConfig()
     stop = deciding.Stop(config.ok, config.good, config.probes, deciding.FINALISTS)
-    tuning = [trial for trial in found.trials if trial.tuning]
-    voices = [trial for trial in tuning if trial.way in {trial.way for trial in decided}]
-    audited = auditing.audit([(probes, trials[: len(decided)]), (found.probes[found.held_out :], voices)])
-    return [deciding.widened(trial, audited, probes, stop) for trial in trials]
+    audited = auditing.audit([(probes, decided)])
+    return [*decided, *(deciding.widened(trial, audited, probes, stop) for trial in trials)]
 
 
 def line(estimate: Trial, truth: Trial) -> dict:
