@@ -259,7 +259,10 @@ def main() -> None:
             sys.exit(f"{name}: stopped; the same command goes on")
         results["tasks"][name] = found
         results["overall"] = overall(results)
-        results["command"] = "python benchmarks/explore.py --only " + " ".join(results["tasks"])
+        names = " ".join(results["tasks"])
+        results["command"] = (
+            f"python benchmarks/explore.py --only {names} --rows {options.rows} --sums {options.sums}"
+        )
         results["machine"] = f"{os.cpu_count()} cores, no GPU, embedded SmolLM2-135M-Instruct (Q4_1)"
         results["date"] = str(date.today())
         results["versions"] = {package: version(package) for package in ("xllamacpp", "scipy")}
