@@ -50,7 +50,7 @@ def doubling(sizes: Sequence[int], values: Sequence[Sequence[float]], seed: int)
 
 
 def gain(sizes: Sequence[int], errors: Any, spread: Any, *, floor: bool) -> float:
-    """How much less error the fitted law has at twice the largest size. Never negative: b is not."""
+    """How much less error the fitted law has at twice the largest size: 0 to all that is wrong there."""
     import numpy
     from scipy.optimize import least_squares
 
@@ -63,7 +63,7 @@ def gain(sizes: Sequence[int], errors: Any, spread: Any, *, floor: bool) -> floa
     ceiling = 1.0 if floor else 1e-9
     found = least_squares(off, [start, 0.3, 0.0], bounds=([0.0, 0.0, -1e-9], [1.0, STEEPEST, ceiling]))
     scale, exponent, _ = found.x
-    return float(scale * (1 - 2.0**-exponent))
+    return min(float(scale * (1 - 2.0**-exponent)), float(errors[int(share_S.argmax())]))
 
 
 def sentence(found: Doubling | None, rows: int, sizes: Sequence[int]) -> str:

@@ -2,6 +2,7 @@
 
 import random
 
+import numpy
 import pytest
 
 from distill.score.growth import Doubling, doubling, gain, nested, sentence
@@ -74,3 +75,12 @@ def test_shares_are_nested_balanced_and_the_seed_decides():
         assert chosen == sorted(chosen)
     assert shares == nested(answers, (5, 10, 20, 40), 0)
     assert shares[5] != nested(answers, (5, 10, 20, 40), 1)[5]
+
+
+def test_twice_the_data_mends_no_more_than_what_is_wrong():
+    rows = 200
+    values = [[1.0] * (rows - wrong) + [0.0] * wrong for wrong in (60, 20, 0)]
+    assert gain((10, 20, 40), numpy.array([0.3, 0.1, 0.0]), numpy.full(3, 0.01), floor=False) == 0.0
+    found = doubling((10, 20, 40), values, 0)
+    assert (found.points, found.low, found.high) == (0.0, 0.0, 0.0)
+    assert "hardly help" in sentence(found, rows, (10, 20, 40))
