@@ -141,7 +141,9 @@ def better() -> str:
         for way, one in task["ways"].items():
             gain, kept = one["gain"], one["kept"]
             cells = [name, way, f"{one['value']:.1%}"]
-            cells.append(f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})")
+            cells.append(
+                f"{100 * gain['value']:+.1f} ({100 * gain['low']:+.1f} to {100 * gain['high']:+.1f})"
+            )
             cells.append(f"{kept['value']:.1%} of {kept['n']}" if kept and kept["n"] else "")
             rows.append(f"| {' | '.join([*cells, format(one['calls_per_answer'], '.1f')])} |")
     return "\n".join(rows)
@@ -184,8 +186,9 @@ def tuning() -> str:
                 speed += f"; ours {times['median']:.1f} times ({times['least']:.1f} to {times['most']:.1f})"
             name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
             if arm in part["inexact"]:
-                losses = part["loss_bfloat16"]
-                name += f", loss off by {abs(losses[arm] - losses['distill']):.3f}"
+                losses, trial = part["loss_bfloat16"], part["trials"].get(arm)
+                off = trial["loss_off_by"] if trial else abs(losses[arm] - losses["distill"])
+                name += f", loss off by {off:.3f}"
             rows.append(f"| {setting} | {name} | {speed} | {share} | {row['peak_mb'] / 1000:.1f} GB |")
     if "wall" in found:
         wall = found["wall"]
