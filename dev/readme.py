@@ -107,11 +107,11 @@ def lift() -> str:
 
 
 def scout() -> str:
-    """A row a task: what explore says without gold, how far that holds, and what its prompt gains with gold."""
+    """A row a task: what explore says without gold, how far that holds, what its prompt gains with gold."""
     found = json.loads((ROOT / "benchmarks" / "results" / "explore.json").read_text())
     rows = [
-        "| task | without gold | intervals that hold the truth | of those trusted | Kendall's tau | with gold: its prompt "
-        "against zero-shot |",
+        "| task | without gold | intervals that hold the truth | of those trusted | Kendall's tau "
+        "| with gold: its prompt against zero-shot |",
         "|---|---|---|---|---|---|",
     ]
     for name, task in found["tasks"].items():
@@ -130,10 +130,11 @@ def scout() -> str:
 
 
 def better() -> str:
-    """A row a task and way of bettering answers: right answers over one plain answer, and of the rows kept."""
+    """A row a task and way of bettering answers: its gain over one plain answer, and of the rows kept."""
     found = json.loads((ROOT / "benchmarks" / "results" / "better.json").read_text())
     rows = [
-        "| task | way | right | gain over one plain answer (95%) | right of the rows kept | calls an answer |",
+        "| task | way | right | gain over one plain answer (95%) | right of the rows kept "
+        "| calls an answer |",
         "|---|---|---|---|---|---|",
     ]
     for name, task in found["tasks"].items():
