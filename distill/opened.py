@@ -23,23 +23,26 @@ if TYPE_CHECKING:
     from distill.systems import Other
 
 
-def open_students(place: Workplace) -> tuple[Any, Any]:
-    """(student, base): what the run trained, and the same untrained.
-
-    Raises UsageError where the adapter was made from other pairs than there are now.
-    """
+def check_trained(place: Workplace) -> FinetuneConfig:
+    """The flags the student was trained with. Raises UsageError where it was trained on other pairs."""
     from distill.steps.finetune import made_from
-    from distill.student.device import pick as pick_device
-    from distill.student.opening import open_student, trained_weights
 
-    trained = (place.run.summary("finetune") or {})["made_from"]
-    config = fill(FinetuneConfig, trained)
+    config = fill(FinetuneConfig, (place.run.summary("finetune") or {})["made_from"])
     if changed := place.run.changed("finetune", made_from(place.run, config), plain(FinetuneConfig())):
         raise UsageError(
             f"the student is stale: {', '.join(changed)} changed since it was trained",
             where=str(place.run.adapter),
             hint=f"run: {views.command(place.run, 'finetune')}",
         )
+    return config
+
+
+def open_students(place: Workplace) -> tuple[Any, Any]:
+    """(student, base): what the run trained, and the same untrained. Raises as `check_trained`."""
+    from distill.student.device import pick as pick_device
+    from distill.student.opening import open_student, trained_weights
+
+    config = check_trained(place)
     with Bar(place.console) as bar:
         bar.begin("loading the student", None)
         device = pick_device(config.device, config.dtype)

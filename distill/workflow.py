@@ -14,7 +14,7 @@ from distill.config import CompareConfig, FinetuneConfig, GenerateConfig, SpendC
 from distill.console import Bar
 from distill.errors import BudgetReached, GateFailed, UsageError
 from distill.jury import find_judge
-from distill.opened import find_others, open_students
+from distill.opened import check_trained, find_others, open_students
 from distill.options import fill
 from distill.store import jsonl
 from distill.store.run import STEPS, Run, Step
@@ -194,6 +194,7 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
         summary = place.done("compare", step.made_from(place.run, config, identity_of(teacher_config)))
         if summary is None:
             spend = fill(SpendConfig, given)
+            check_trained(place)
             ready.check_rows(place.run, config)
             ready.check_asked(teacher_config, config, spend)
             judge = find_judge(place, config, teacher_config, spend, counted)

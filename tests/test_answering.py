@@ -90,7 +90,7 @@ def test_best_of_free_answers_is_the_judges_choice():
             return re.search(r'"(\w+) keep"', last)[1] + " keep"
         return next(drafts)
 
-    found, teacher, answering = answer(TITLE, script, best_of=3)
+    found, teacher, answering = answer(TITLE, script, best_of=3, elect="on")
     assert (found.answer, found.raw, found.agreement) == ("short", "a long title of many words", None)
     assert (found.judge, answering.unscored, len(teacher.requests)) == ("", 0, 3 + 2 + 1)
     assert votes(GenerateConfig(best_of=5)) == 5

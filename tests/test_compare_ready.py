@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from distill.config import FinetuneConfig
+from distill.steps.finetune import made_from
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
@@ -28,7 +30,7 @@ def place(run, monkeypatch, tmp_path):  # noqa: F811
         raise Loaded
 
     compared(run, student=[1])
-    run.finish("finetune", {}, {"student": "local"})
+    run.finish("finetune", {}, made_from(run, FinetuneConfig(student="local")))
     monkeypatch.setattr("distill.workflow.open_students", load)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
