@@ -1,7 +1,7 @@
 """Ways of bettering an answer, on trial: what each gains over one plain answer on rows whose answer is known.
 
-A stage that has shown there that it does not pay is not bought for the rows that follow. It refuses to take
-revision's word for it: without known rows that is off, and votes choose free answers alone.
+A stage that has shown there that it does not pay is not bought for the rows that follow. It refuses to take a
+stage's word for it: without known rows votes only drop, and nothing is revised.
 """
 
 import dataclasses
@@ -51,9 +51,8 @@ async def through_stages(
 def elects_unproven(task: Task, config: GenerateConfig) -> dict[str, Any] | None:
     """Whether the votes choose where no known rows tell, and why; None where known rows would tell.
 
-    Labels are voted on by prompts of which the first was measured as the best, so that its answer stands;
-    free answers are samples of one prompt, of which the most common is the likeliest (self-consistency, Wang
-    2022). A log's response is one vote, and no best prompt's.
+    Labels are voted on by prompts of which the first was measured as the best, free answers by samples of
+    which the first is greedy: they stand until votes are shown to do better. A log's response is one vote.
     """
     if task.kind == "chat" or votes(config) < 2:
         return {"on": False, "why": "there is one answer to each input"}
@@ -74,10 +73,7 @@ async def election_pays(answering: Answering, known: Sequence[Example], progress
         return settled
     if len(known) < FEWEST:
         asked = config.best_of is not None
-        said = (
-            "--best-of" if asked else "the best prompt's own answer stands" if task.labels else "free answers"
-        )
-        return {"on": asked or not task.labels, "why": said}
+        return {"on": asked, "why": "--best-of" if asked else "not shown to pay: the first answer stands"}
     standing = Answering(
         task, dataclasses.replace(config, elect="off"), answering.teacher, answering.shots, answering.rules
     )

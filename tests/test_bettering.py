@@ -119,11 +119,11 @@ def test_votes_choose_where_they_gain_known_rows_and_only_drop_elsewhere():
     assert "does not pay" in found["why"]
 
 
-def test_without_known_rows_labels_keep_the_best_prompts_answer_and_free_answers_are_voted_on():
+def test_without_known_rows_the_first_answer_stands_unless_best_of_is_asked_for():
     teacher = reader(truth, truth)
     assert election(teacher, known=())[0].elect == "off"
     assert election(teacher, known=(), best_of=5)[0].elect == "on"
-    assert election(teacher, known=(), task=SUM)[0].elect == "on"
+    assert election(teacher, known=(), task=SUM)[0].elect == "off"
     assert election(teacher, known=(), task=SUM, samples=1)[0].elect == "off"
     assert election(teacher, inputs=None)[0].elect == "off"
     assert not teacher.requests

@@ -147,8 +147,7 @@ class GenerateConfig:
     )
     elect: Literal["auto", "on", "off"] = knob(
         "auto",
-        "The votes choose the answer; off: they only drop it. auto: where it pays on your --seeds rows; "
-        "without, free answers.",
+        "The votes choose the answer; off: they only drop it. auto: where it pays on your --seeds rows.",
     )
     min_agreement: float = knob(0.8, "Share of the votes an answer needs.", at_least=0, at_most=1)
     agreement: Literal["auto", "on", "off"] = knob(
