@@ -3,7 +3,6 @@
 Refuses to ask anybody anything: whether an endpoint knows a model is found out by its first answer.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,9 +12,8 @@ from distill.held_out import gather_rows
 from distill.store.run import Run
 from distill.store.taskfile import read_task
 from distill.systems import Other, allowed, own_rules
-from distill.teacher.local import llama
-from distill.teacher.opening import LOCAL, OPENAI_URL, api_key, check_budget, identity_of, prices_of
-from distill.weights import local_weights, student_weights
+from distill.teacher.opening import LOCAL, check_budget, check_openable, prices_of
+from distill.weights import student_weights
 
 
 def check_rows(run: Run, config: CompareConfig) -> None:
@@ -34,11 +32,7 @@ def check_asked(teacher: TeacherConfig, config: CompareConfig, spend: SpendConfi
         base_url = None if config.judge == LOCAL else config.judge_base_url or teacher.base_url
         asked.append(replace(teacher, teacher=config.judge, base_url=base_url))
     for each in asked:
-        identity_of(each)
-        if each.teacher == LOCAL:
-            llama(local_weights(each.local_model))
-        else:
-            api_key(each.base_url or os.environ.get("OPENAI_BASE_URL", "").strip() or OPENAI_URL, os.environ)
+        check_openable(each)
 
 
 def check_others(others: Sequence[Other]) -> None:

@@ -146,6 +146,18 @@ def identity_of(config: TeacherConfig) -> str:
     return local.identity(local_weights(config.local_model))
 
 
+def check_openable(config: TeacherConfig) -> None:
+    """Raises UsageError or CredentialsError where `open_teacher` would, but for its budget and its ledger."""
+    identity_of(config)
+    if config.teacher != LOCAL:
+        api_key(_base_url(config, os.environ), os.environ)
+        return
+    from distill.teacher import local
+    from distill.weights import local_weights
+
+    local.llama(local_weights(config.local_model))
+
+
 def check_base_url(config: TeacherConfig) -> None:
     """Refuse a base URL no call can be sent to, or that holds what must not be recorded.
 
