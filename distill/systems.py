@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from distill.ask import answer_request, default_prompt
 from distill.config import GenerateConfig
@@ -265,6 +265,12 @@ def files_of(run: Run) -> dict[str, str | None]:
     """A digest of each file of the run that a report rests on, by name; None where it is absent."""
     splits = {f"{name}.jsonl": digest(path) for name, path in run.splits.items()}
     return {"task.toml": digest(run.task), **splits, "adapter": adapter_digest(run)}
+
+
+def changed_since(run: Run, report: Mapping[str, Any]) -> list[str]:
+    """The files of the run that are others now than those this report was made from, by name."""
+    before = report.get("made_from", {})
+    return [name for name, now in files_of(run).items() if before.get(name, now) != now]
 
 
 def adapter_digest(run: Run) -> str | None:

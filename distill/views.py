@@ -7,7 +7,7 @@ from typing import Any
 from distill.console import Console
 from distill.filters.rule import excerpt
 from distill.store.run import STEPS, Run, Step, digest
-from distill.systems import adapter_digest
+from distill.systems import changed_since
 from distill.teacher.ledger import spent
 from distill.types import Task
 
@@ -215,8 +215,9 @@ def step_standing(run: Run, step: Step) -> dict[str, Any]:
 def outdated(run: Run, summary: Mapping[str, Any]) -> bool:
     """Whether the pairs, or the student, are others than those the step was made from."""
     before = summary.get("made_from", {})
+    if "adapter" in before:
+        return bool(changed_since(run, summary))
     now = {f"{name}.jsonl": digest(path) for name, path in run.splits.items()}
-    now |= {"adapter": adapter_digest(run)} if "adapter" in before else {}
     return any(name in before and before[name] != value for name, value in now.items())
 
 

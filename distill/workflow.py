@@ -182,7 +182,8 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
         finish(place.run)
         if config.verify:
             from distill.steps import review
-            from distill.steps.verifying import changed_since, verify
+            from distill.steps.verifying import verify
+            from distill.systems import changed_since
 
             report = verify(place.run)
             review.verify(place.run, read_task(place.run.task), report)

@@ -11,8 +11,9 @@ from distill.config import CompareConfig
 from distill.errors import DistillError, StorageError, TeacherError, UsageError
 from distill.report.renewed import finish
 from distill.steps.compare import compare, made_from
-from distill.steps.verifying import changed_since, verify
+from distill.steps.verifying import verify
 from distill.store import jsonl
+from distill.systems import changed_since
 from distill.types import Quiet
 from tests.test_compare_step import (  # noqa: F401
     ONCE,
@@ -180,3 +181,12 @@ def test_verifying_a_stale_report_says_so(stale, capsys):
     assert "the report is stale: adapter changed since it was made" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+def test_status_and_verify_agree_on_what_makes_a_report_stale(run):  # noqa: F811
+    compared(run)
+    before = run.task.read_text()
+    assert not views.outdated(run, run.summary("compare"))
+    run.task.write_text(before + "\n# a word more\n")
+    assert changed_since(run, run.summary("compare")) == ["task.toml"]
+    assert views.outdated(run, run.summary("compare"))

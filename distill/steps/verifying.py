@@ -21,7 +21,6 @@ from distill.score.judgement import PAIR, Cast, section
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import read_task
-from distill.systems import files_of
 from distill.teacher.family import banner
 from distill.types import Prediction, Task
 
@@ -53,12 +52,6 @@ def verify(run: Run) -> dict[str, Any]:
             "run distill compare again",
         )
     return stored
-
-
-def changed_since(run: Run, stored: Mapping[str, Any]) -> list[str]:
-    """The files of the run that are others now than those this report was made from, by name."""
-    before = stored.get("made_from", {})
-    return [name for name, now in files_of(run).items() if before.get(name, now) != now]
 
 
 def rebuilt(run: Run, stored: Mapping[str, Any]) -> dict[str, Any]:
