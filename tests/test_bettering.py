@@ -169,7 +169,7 @@ def test_a_judge_chooses_only_where_that_pays():
 
 @pytest.mark.parametrize(("elect", "answer", "kept"), [("on", "sad", True), ("off", "happy", False)])
 def test_an_answer_that_is_outvoted_is_dropped_where_votes_do_not_choose(elect, answer, kept):
-    config = GenerateConfig(inputs=Path("inputs.jsonl"), judge="off", elect=elect, min_agreement=0.5)
+    config = GenerateConfig(inputs=Path("inputs.jsonl"), judge="off", elect=elect, min_agreement=0.3)
     rules = on_answers(MOODS, config)
     answering = Answering(MOODS, config, reader(lambda n: "happy", lambda n: "sad"), (), rules)
     row = asyncio.run(answering.answer(Candidate(index=0, input="note 7", answer="", origin="given")))

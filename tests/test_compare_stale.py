@@ -9,7 +9,7 @@ from distill import views
 from distill.cli import main
 from distill.config import CompareConfig
 from distill.errors import DistillError, StorageError, TeacherError, UsageError
-from distill.report.renewed import finish
+from distill.report.renewed import aside, finish
 from distill.steps.compare import compare, made_from
 from distill.steps.verifying import verify
 from distill.store import jsonl
@@ -163,6 +163,18 @@ def test_a_report_that_died_between_its_moves_is_put_in_place_by_the_next_comman
     assert not stale.judged.exists()
     finish(stale)
     assert verify(stale)["paired"][0]["losses"] == 0
+
+
+def test_what_was_moved_before_is_not_taken_for_what_was_never_made(stale):
+    """Died after verdicts and cascade were in place: the report that is still aside tells of them."""
+    making = aside(stale)
+    report = {**stale.summary("compare"), "judged": {}, "cascade": {}}
+    jsonl.replace_json(making.summary_path("compare"), report)
+    stale.judged.write_text("verdicts")
+    stale.cascade.write_text("threshold")
+    finish(stale)
+    assert (stale.judged.read_text(), stale.cascade.read_text()) == ("verdicts", "threshold")
+    assert stale.summary("compare") == report
 
 
 def test_a_report_of_an_earlier_scoring_is_too_old_and_made_again_from_its_answers(stale):

@@ -295,6 +295,19 @@ def test_answers_that_are_all_cut_name_the_flag_that_helps(run, ledgered, tmp_pa
     assert "--max-answer-tokens (now 33)" in found.value.hint
 
 
+def test_dry_run_chooses_answers_as_the_real_run_will(run, ledgered, tmp_path):
+    """The first answer is the odd one of three: --best-of lets the other two choose, and the row is kept."""
+    write_task(run.task, Task("topic", "text", "Name the topic.", "note"))
+    given = tmp_path / "inputs.jsonl"
+    given.write_text("".join(json.dumps({"input": sentence(n, "happy")}) + "\n" for n in range(40)))
+    knobs = {"n": 10, "inputs": given, "best_of": 3, "min_agreement": 0.6, "judge": "off"}
+    teacher, _ = ledgered(lambda request, sample: "gardens" if sample else "a film")
+    shown = dry(run, teacher, **knobs)
+    assert shown["kept"] == shown["tried"] > 0
+    teacher, _ = ledgered(lambda request, sample: "gardens" if sample else "a film")
+    assert go(run, teacher, **knobs)["accepted"] == 10
+
+
 def test_dry_run_tells_no_time_by_the_row_that_starts_the_teacher(run, ledgered):
     cold = []
 

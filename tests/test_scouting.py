@@ -100,6 +100,8 @@ def test_what_cannot_be_read_is_a_no_that_can_be_trusted_whatever_the_audit_says
     assert found.trusted
     assert found.low == 0.0
     assert 0.1 < found.high < 0.5
+    right = msgspec.structs.replace(unread, right=2, marks=[True] * 2 + [False] * 18)
+    assert widened(right, audited, probes, stop).high == bounded(right, stop).high  # all that could be read
     half = msgspec.structs.replace(unread, answers=["a"] * 10 + [None] * 10)
     assert not widened(half, audited, probes, stop).trusted
 
