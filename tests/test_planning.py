@@ -2,10 +2,11 @@
 
 import asyncio
 
-from distill.planning import FIXED, has_attributes, propose_attributes
+from distill.planning import has_attributes, propose_attributes
 from distill.store.taskfile import read_task, update_attributes, write_task
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Completion, Label, Quiet, Task
+from distill.wording import FIXED
 from tests.conftest import MOOD
 
 PLAIN = Task("mood", "label", "Decide the mood.", "note", labels=(Label("happy"), Label("sad")))

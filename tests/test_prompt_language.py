@@ -13,11 +13,11 @@ from distill import prompts
 from distill.ask import answer_request, format_line, phrased, student_messages, write_request
 from distill.menu import MENU, YOURS
 from distill.parse import parse_answer
-from distill.planning import FIXED, plainly, propose_attributes, words_of
+from distill.planning import plainly, propose_attributes
 from distill.store.taskfile import read_task
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import AnswerField, Example, Label, PromptChoice, Quiet, Request, Task, content_id
-from distill.wording import language_of
+from distill.wording import FIXED, language_of, words_of
 
 ROOT = Path(__file__).parent.parent
 SHOTS = (Example("grand and moving", "good"), Example("dull  and long", "bad"))
