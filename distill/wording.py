@@ -1,4 +1,4 @@
-"""What a language has of its own: its marks, and what inputs vary over; and which one a task is asked in. Pure.
+"""What a language has of its own, marks and what inputs vary over; and which one a task is asked in. Pure.
 
 It refuses to guess: a short or mixed instruction is surrounded by English. The sentences are templates.
 """
