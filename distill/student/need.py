@@ -21,6 +21,7 @@ from distill.types import Pair
 if TYPE_CHECKING:
     from distill.weights import Weights
 
+NF4_BYTES = 0.516  # a packed weight and its share of the scales, which are packed too; the rest is float32
 ADAM_BYTES = 16  # a trained value in float32, its gradient and AdamW's two moments
 # Bytes that a layer keeps for its backward pass of each token, by the width of the stream and of the MLP; of
 # each pair of tokens and head, where the attention matrix is kept; of each trained token and word. Fitted to
@@ -77,8 +78,11 @@ def estimate(weights: "Weights", device: Device, shape: LoraShape, batch: Sequen
     linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
     head = model.get_output_embeddings()
     sides = sum(module.in_features + module.out_features for module in linear if module is not head)
-    per_weight = {"qlora": 0.6}.get(shape.method, 2.0 if device.dtype == "bfloat16" else 4.0)
-    return Need(int(count * per_weight), sides * shape.rank * ADAM_BYTES, step)
+    stored = count * (2 if device.dtype == "bfloat16" else 4)
+    if shape.method == "qlora":
+        inside = sum(module.weight.numel() for module in linear if module is not head)
+        stored = int(inside * NF4_BYTES) + (count - inside) * 4
+    return Need(stored, sides * shape.rank * ADAM_BYTES, step)
 
 
 def batch_bytes(config: Any, device: Device, batch: Sequence[Size]) -> int:

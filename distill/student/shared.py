@@ -157,15 +157,15 @@ def future(queries: int, keys: int) -> Tensor:
 
 
 class Attention(torch.autograd.Function):
-    """Softmax attention of a `Line`, products in the values' arithmetic and the softmax in float32."""
+    """Softmax attention of a `Line`, products in the arithmetic in force and the softmax in float32."""
 
     @staticmethod
     def forward(
         ctx: Any, query_HTD: Tensor, key_GTD: Tensor, value_GTD: Tensor, line: Line, scale: float
     ) -> Tensor:
         """out_THD."""
-        dtype, start = value_GTD.dtype, line.start
-        query_HTD, key_GTD = (query_HTD * scale).to(dtype), key_GTD.to(dtype)
+        dtype, start = arithmetic(value_GTD), line.start
+        query_HTD, key_GTD, value_GTD = (part.to(dtype) for part in (query_HTD * scale, key_GTD, value_GTD))
         out_HMD, *saved = rows_forward(
             spread(query_HTD, line), *(behind(part, line) for part in (key_GTD, value_GTD))
         )
@@ -195,6 +195,13 @@ class Attention(torch.autograd.Function):
                 for one, part, rest in zip(firsts, pair, rests, strict=True)
             ]
         return query * ctx.scale, *rests, None, None
+
+
+def arithmetic(values: Tensor) -> torch.dtype:
+    """What products run in: as autocast says, which the backward pass is not in; else as `values` are."""
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return values.dtype
 
 
 def spread(part_XTD: Tensor, line: Line, fill: float | None = None) -> Tensor:

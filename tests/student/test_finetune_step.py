@@ -257,8 +257,7 @@ def test_weights_are_called_what_the_hub_calls_them():
     assert Weights("a/b", None, "b").hub_id is None
 
 
-def test_a_pickled_adapter_and_4_bits_without_cuda_are_refused_by_name(run, student_folder, tmp_path):
-    from distill.errors import DeviceError
+def test_a_pickled_adapter_and_unknown_layers_are_refused_by_name(run, student_folder, tmp_path):
     from distill.student.lora import read_card
 
     (tmp_path / "adapter").mkdir()
@@ -266,8 +265,6 @@ def test_a_pickled_adapter_and_4_bits_without_cuda_are_refused_by_name(run, stud
     (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
     with pytest.raises(UsageError, match=r"only pickled weights here \(adapter_model.bin\)"):
         read_card(tmp_path / "adapter")
-    with pytest.raises(DeviceError, match="CUDA"):
-        finetune(run, config_of(student_folder, method="qlora"), Quiet())
     with pytest.raises(UsageError, match="no linear layer"):
         finetune(run, config_of(student_folder, lora_targets="nothing"), Quiet())
     assert not run.mask.exists()
