@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from distill.clustering import Cluster
-from distill.errors import DistillError
+from distill.errors import DataError, DistillError
 from distill.filters.correction import corrected
 from distill.making import Making, next_round
 from distill.planning import Cell, plan
@@ -161,9 +161,20 @@ class Refilling:
                 yield Draft(place, cell)
 
     def _attributes(self, slot: Slot) -> Iterator[dict[str, str]]:
-        """The planned attributes of inputs for the slot's label, other ones each round."""
+        """The planned attributes of inputs for the slot's label, other ones each round.
+
+        Raises DataError where the task has no such label: none would ever be planned.
+        """
+        labels: Sequence[str | None] = self.making.task.label_names or (None,)
+        if slot.asked not in labels:
+            raise DataError(
+                f"the failures are of a label that the task has not: {slot.asked}",
+                where=str(self.making.run.failures),
+                hint="run: distill failures",
+            )
         cells = plan(self.making.task, self.making.config.seed + self.number)
-        return (cell.attributes for cell in cells if cell.asked == slot.asked)
+        mine = itertools.islice(cells, labels.index(slot.asked), None, len(labels))
+        return (cell.attributes for cell in mine)
 
     async def _write(self, draft: Draft) -> Candidate:
         slot, config = self.slots[draft.slot], self.making.config

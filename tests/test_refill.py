@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections import Counter
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
 from distill.cli import cli
 from distill.config import CompareConfig, FailuresConfig, GenerateConfig
-from distill.errors import DistillError, UsageError
+from distill.errors import DataError, DistillError, UsageError
 from distill.report.rounds import lines
 from distill.rounds import Round, told
 from distill.score.paired import paired_difference
@@ -20,11 +21,11 @@ from distill.steps.refill import already, failures_of, refill
 from distill.store import jsonl
 from distill.store.near import cleaned, grams, jaccard
 from distill.store.refills import REFILL, Refill
-from distill.store.taskfile import read_task
+from distill.store.taskfile import read_task, update_prompt
 from distill.student.protocol import Answer
 from distill.systems import Other
 from distill.teacher.scripted import ScriptedTeacher
-from distill.types import Candidate, Pair, Quiet
+from distill.types import Candidate, Pair, PromptChoice, Quiet
 from tests.conftest import play, sentence
 
 pytestmark = pytest.mark.slow  # together they take seconds
@@ -156,6 +157,42 @@ def test_failures_of_another_student_are_refused(failed):
         looked(failed)
     with pytest.raises(UsageError, match="another student"):
         failures_of(failed)
+
+
+def renamed(run):
+    run.task.write_text(run.task.read_text().replace('"happy"', '"joyful"'))
+    assert read_task(run.task).label_names == ("joyful", "sad")
+
+
+def test_a_label_renamed_since_is_refused_before_anything_is_spent(failed, ledgered):
+    renamed(failed)
+    with pytest.raises(UsageError, match=r"task\.toml has changed since") as refused:
+        failures_of(failed)
+    assert refused.value.hint == "run: distill failures, then again"
+    done = CliRunner().invoke(
+        cli, ["--runs-dir", str(failed.root.parent), "--no-input", "generate", "--from-failures"]
+    )
+    assert isinstance(done.exception, UsageError)
+    assert "task.toml has changed since" in done.exception.message
+    # What was compared has the old name too, so looking again is no way around it.
+    with pytest.raises(UsageError, match=r"labels that task\.toml has not: happy"):
+        looked(failed)
+
+
+def test_a_prompt_found_since_makes_no_failures_old(failed):
+    update_prompt(
+        failed.task, msgspec.structs.replace(read_task(failed.task), prompt=PromptChoice("zero-shot"))
+    )
+    assert read_task(failed.task).prompt is not None
+    assert failures_of(failed).clusters
+
+
+def test_clusters_of_no_label_of_the_task_end_at_once(failed, ledgered):
+    found = json.loads(failed.failures.read_text())
+    found["clusters"][0]["given"] = "joyful"
+    failed.failures.write_text(json.dumps(found))
+    with pytest.raises(DataError, match="a label that the task has not: joyful"):
+        filled(failed, ledgered)
 
 
 def test_refill_adds_to_train_and_touches_nothing_held_out(failed, ledgered):

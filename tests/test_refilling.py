@@ -10,6 +10,7 @@ from distill.config import GenerateConfig
 from distill.refilling import SHOTS, derived, slots
 from distill.steps.refill import refill
 from distill.store import jsonl
+from distill.store.refills import of_task
 from distill.store.run import digest
 from distill.store.taskfile import write_task
 from distill.systems import adapter_digest
@@ -91,7 +92,7 @@ def test_free_answers_are_refilled_and_voted_on(run, ledgered):
     run.finish("generate", receipt, {})
     run.adapter.mkdir(parents=True)
     (run.adapter / "weights").write_bytes(b"w")
-    made_from = {"adapter": adapter_digest(run)}
+    made_from = {"adapter": adapter_digest(run), "task.toml": of_task(TEXT)}
     found = Failures(task="t", sources=(), clusters=(cluster("", "", 4),), reading=(), made_from=made_from)
     jsonl.replace_json(run.failures, found)
 

@@ -18,6 +18,7 @@ from distill.probing import gather
 from distill.results import VALID
 from distill.store import jsonl
 from distill.store.answers import Answers
+from distill.store.refills import of_task
 from distill.store.run import Run, digest, read_json
 from distill.store.taskfile import read_task
 from distill.systems import Other, adapter_digest, answer_tokens, ask_student
@@ -35,13 +36,16 @@ def made_from(run: Run, config: FailuresConfig, teacher: str | None) -> dict[str
         "named by": teacher if config.name else None,
         "answers": digest(run.answers),
         "adapter": adapter_digest(run),
-        "task.toml": digest(run.task),
+        "task.toml": of_task(read_task(run.task)),
         "train.jsonl": digest(run.splits["train"]) if config.on == "train" else None,
     }
 
 
 def compared_answers(run: Run) -> list[Prediction]:
-    """The student's answers in compare, parsed anew. Raises UsageError where they are of another student."""
+    """The student's answers in compare, parsed anew.
+
+    Raises UsageError where they are of another student, or of other labels than task.toml has.
+    """
     report = run.summary("compare") or {}
     if report.get("made_from", {}).get("adapter") != adapter_digest(run):
         raise UsageError(
@@ -50,7 +54,13 @@ def compared_answers(run: Run) -> list[Prediction]:
             hint="run: distill compare",
         )
     task = read_task(run.task)
-    rows = (row for _, row in jsonl.read(run.answers, Prediction) if row.who in ("student", VALID))
+    rows = [row for _, row in jsonl.read(run.answers, Prediction) if row.who in ("student", VALID)]
+    if strange := sorted({row.gold for row in rows} - set(task.label_names)) if task.labels else []:
+        raise UsageError(
+            f"the compared rows have labels that task.toml has not: {', '.join(strange[:SHOWN])}",
+            where=str(run.task),
+            hint="name them as they were, or make new data: distill generate, finetune, compare",
+        )
     return [msgspec.structs.replace(row, answer=parse_answer(task, row.text)) for row in rows]
 
 

@@ -36,6 +36,12 @@ def failures_of(run: Run) -> Failures:
         raise UsageError(
             "the failures are those of another student", where=str(run.failures), hint=f"{hint}, then again"
         )
+    if found.made_from.get("task.toml") != of_task(read_task(run.task)):
+        raise UsageError(
+            "task.toml has changed since the failures were looked at",
+            where=str(run.task),
+            hint=f"{hint}, then again",
+        )
     if not found.clusters:
         raise UsageError(
             "the student missed no row that may be refilled",
