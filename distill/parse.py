@@ -7,6 +7,7 @@ import unicodedata
 from typing import Any
 
 from distill.menu import find_prompt
+from distill.tongue import UNSPACED
 from distill.types import AnswerField, Label, Task, content_id
 
 PREFIX = re.compile(
@@ -35,6 +36,11 @@ INPUT_WORDS = (
 LARGEST_NUMBER = 2**53
 MOST_TRIES = 50
 QUOTES = "\"'`*“”‘’«»「」"
+UNSPACED_CHAR = re.compile(f"[{UNSPACED}]")
+SPACED = rf"[^\W{UNSPACED}]"
+"""A character of a word in a script that has spaces: only there does a word end where they do."""
+UNNEGATED = "(?<![不没沒非无無未])"
+"""What negates in Chinese stands in the word, as "un" does: "不正面" does not name "正面"."""
 
 
 def parse_answer(task: Task, text: str) -> str | None:
@@ -85,20 +91,26 @@ def parse_label(names: tuple[str, ...], text: str) -> str | None:
     value = find_json(text)
     if isinstance(value, dict) and len(value) == 1:
         text = str(next(iter(value.values())))
-    by_key = {_key(name): name for name in names}
+    by_key = {label_key(name): name for name in names}
     text = concluded(text)
     first_line = PREFIX.sub("", text.strip().split("\n")[0])
-    if exact := by_key.get(_key(first_line)):
+    if exact := by_key.get(label_key(first_line)):
         return exact
-    named = {name for name in names if re.search(rf"(?<!\w){re.escape(_key(name))}(?!\w)", _key(text))}
+    said = label_key(text)
+    named = {key for key in by_key if key and re.search(_as_word(key), said)}
     # "not_spam" names "spam" too where labels nest: the longest one that holds the others is meant.
-    named = {
-        name for name in named if not any(name != other and _key(name) in _key(other) for other in named)
-    }
-    return named.pop() if len(named) == 1 else None
+    named = {key for key in named if not any(key != other and key in other for other in named)}
+    return by_key[named.pop()] if len(named) == 1 else None
 
 
-def _key(text: str) -> str:
+def _as_word(key: str) -> str:
+    """A pattern of `key` where it is no part of a longer word, as far as its script shows where words end."""
+    before = UNNEGATED if UNSPACED_CHAR.match(key[0]) else rf"(?<!{SPACED})"
+    after = "" if UNSPACED_CHAR.match(key[-1]) else rf"(?!{SPACED})"
+    return f"{before}{re.escape(key)}{after}"
+
+
+def label_key(text: str) -> str:
     """What two spellings of one label share."""
     return re.sub(r"[\s_-]+", " ", text.strip().strip(QUOTES + ENDS).strip()).casefold()
 
@@ -122,7 +134,7 @@ def fit(field: AnswerField, value: Any) -> Any | None:
     if isinstance(value, str):
         value = value.strip()
     if field.choices:
-        return next((choice for choice in field.choices if _key(choice) == _key(str(value))), None)
+        return next((choice for choice in field.choices if label_key(choice) == label_key(str(value))), None)
     if field.type == "boolean":
         return value if isinstance(value, bool) else None
     if field.type == "string":

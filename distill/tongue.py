@@ -18,6 +18,11 @@ SCRIPTS = {
     "Devanagari": re.compile("[\u0904-\u0939]"),
     "Latin": re.compile("[A-Za-z\u00c0-\u024f\u1e00-\u1eff]"),
 }
+# Han (with extensions), kana, bopomofo, Thai, Lao, Myanmar, Khmer: written without spaces between words.
+UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31a0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 DENSE = ("Han", "kana", "Hangul")
 """A character of these says about as much as two letters."""
 LATIN = (

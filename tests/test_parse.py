@@ -184,3 +184,28 @@ def test_free_answers_are_what_follows_the_reasons_only_where_those_were_asked_f
 def test_ends_of_a_chinese_line_are_no_part_of_what_it_says():
     assert parse_lines("主题：\n1、手机。\n2、书；") == ["手机", "书"]
     assert parse_label(("退款", "退款中"), "“退款。”") == "退款"
+
+
+@pytest.mark.parametrize(
+    ("labels", "text", "expected"),
+    [
+        ("正面 负面", "这条评论是正面的。", "正面"),
+        ("正面 负面", "我认为这条评论属于负面评价，因为观众很失望。", "负面"),
+        ("正面 负面", "可能是正面，也可能是负面。", None),
+        ("正面 负面", "这条评论并不正面。", None),
+        ("肯定 否定", "これは肯定です", "肯定"),
+        ("肯定 否定", "肯定でも否定でもありません", None),
+        ("ポジティブ ネガティブ", "このレビューはポジティブだと思います。", "ポジティブ"),
+        ("好 不好", "这部电影不好。", "不好"),
+        ("好 不好", "这部电影很好。", "好"),
+        ("是 否", "这不是垃圾邮件", None),
+        ("บวก ลบ", "รีวิวนี้เป็นบวกมาก", "บวก"),
+        ("positive negative", "这条评论是positive的。", "positive"),
+        ("positive negative", "这条评论是unpositive的。", None),
+        ("A类 B类", "应归入A类。", "A类"),
+        ("A类 B类", "应归入DNA类。", None),
+        ("1 10", "属于第10类", "10"),
+    ],
+)
+def test_a_label_is_read_out_of_prose_written_without_spaces(labels, text, expected):
+    assert parse_label(tuple(labels.split()), text) == expected

@@ -7,11 +7,8 @@ character.
 import re
 import unicodedata
 
-# Han (with extensions), kana, bopomofo, Thai, Lao, Myanmar, Khmer: written without spaces between words.
-UNSPACED = (
-    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31a0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-)
+from distill.tongue import UNSPACED as UNSPACED
+
 TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 
 # Only what quotes or ends a sentence: stripping '-', '%' or '+' would make -5 equal 5.
