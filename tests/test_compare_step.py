@@ -531,6 +531,16 @@ def test_a_changed_report_or_answer_is_found(run, tamper):
     assert error.value.where == str(run.summary_path("compare"))
 
 
+def test_the_teacher_is_asked_twice_on_the_verdicts_split_alone(run, tmp_path):
+    teacher = teacher_that(wrong_on(()))
+    config = CompareConfig(gold=gold_file(tmp_path, range(10_000, 10_030)), ask_twice=100)
+    report = compared(run, teacher=teacher, config=config)
+    assert report["ceiling"]["n"] == sum(sample == 1 for _, sample in teacher.requests) == 30
+    again = [row for _, row in jsonl.read(run.answers, Prediction) if row.who == "teacher again"]
+    assert {row.split for row in again} == {"gold"}
+    verify(run)
+
+
 def test_nothing_to_verify(run):
     with pytest.raises(UsageError, match="no report to verify"):
         verify(run)

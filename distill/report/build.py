@@ -14,7 +14,7 @@ Shares are 0 to 1; low and high are a 95% interval; null is unknown, never 0. Wh
                     p|null}]
     systems       [{who, model, prompt, latency_p50_s, latency_p95_s, rows_per_s, tokens_per_s, usd_per_1000,
                     accepted_share, usd_per_accepted}]   latency: teacher per call, student one row at a time
-    split         the split that verdict, slices, per_class, confusion, chance and gap_closed are of
+    split         what verdict, systems, slices, per_class, confusion, chance, ceiling and gap_closed are of
     sees_points   the smallest true difference (points) that this n shows with 80% power
     chance        {answer, value, split}                     the best constant answer: what to beat
     ceiling*      {self_agreement, low, high, n}             the teacher asked twice, says the same
@@ -39,7 +39,7 @@ cost_usd, finish_reason, input, attributes {name: value}, cluster, spent_s, toke
 who "teacher again" (second answers) are for `ceiling` alone, those of "student on valid" for `cascade`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -50,7 +50,7 @@ from distill.report.economics import economics, system
 from distill.report.notes import left_out, notes, sees
 from distill.report.scored import Predictions, Scored, Split, split_up
 from distill.report.slices import CORRECTION, slices
-from distill.results import AGAIN, ASIDE, VALID, GateVerdict, Measured, PairedDifference, Score
+from distill.results import AGAIN, VALID, GateVerdict, Measured, PairedDifference, Score
 from distill.score.metrics import chance, confusion, field_values, per_class, primary
 from distill.score.paired import gap_closed, paired_difference, sign_test
 from distill.score.same import same
@@ -58,7 +58,7 @@ from distill.score.stats import macro_f1_interval, mean_interval, wilson
 from distill.score.verdict import verdict
 from distill.types import Task
 
-SCORING = 2
+SCORING = 3
 """Raised where the same answers come to another number than before: an older report is stale then."""
 
 
@@ -72,11 +72,10 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         for other in split
         if other != "student"
     ]
-    name = "gold" if "gold" in by_split else "test"
+    name = verdict_split(by_split)
     systems = [
-        system(task, who, rows, measured, config.hardware_usd_per_hour)
-        for who, rows in predictions.items()
-        if who not in ASIDE
+        system(task, who, one.rows, measured, config.hardware_usd_per_hour)
+        for who, one in by_split[name].items()
     ]
     by_who = {each["who"]: each for each in systems}
     return {
@@ -91,7 +90,7 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         "paired": msgspec.to_builtins(paired),
         "systems": systems,
         **of_split(task, name, by_split[name], config.seed),
-        **ceiling(task, predictions),
+        **ceiling(task, name, predictions),
         **checks(by_split, measured),
         **cascade(
             task,
@@ -108,6 +107,11 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         "rows": {name: len(split["teacher"].rows) for name, split in by_split.items()} | left_out(measured),
         "measured": msgspec.to_builtins(measured),
     }
+
+
+def verdict_split(splits: Collection[str]) -> str:
+    """Which split the verdict, and all that is told of one alone, is of: gold where there is any."""
+    return "gold" if "gold" in splits else "test"
 
 
 def scored(one: Scored, seed: int) -> list[Score]:
@@ -212,10 +216,10 @@ def fields(task: Task, name: str, split: Split, seed: int) -> list[dict[str, Any
     ]
 
 
-def ceiling(task: Task, predictions: Predictions) -> dict[str, Any]:
-    """How often the teacher, asked twice, says the same; nothing where it was not asked twice."""
-    first = {(row.split, row.row): row for row in predictions["teacher"]}
-    again = [(first[row.split, row.row], row) for row in predictions.get(AGAIN, ())]
+def ceiling(task: Task, split: str, predictions: Predictions) -> dict[str, Any]:
+    """How often the teacher, asked twice, says the same; nothing where it was not asked `split` twice."""
+    first = {row.row: row for row in predictions["teacher"] if row.split == split}
+    again = [(first[row.row], row) for row in predictions.get(AGAIN, ()) if row.split == split]
     if not again:
         return {}
     agreed = [one.answer is not None and same(task, one.answer, two.answer) for one, two in again]

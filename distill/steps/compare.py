@@ -14,7 +14,7 @@ from distill.config import CompareConfig
 from distill.errors import CredentialsError, TeacherError, UnknownModel
 from distill.held_out import HeldOut, all_imported, answered, gather_rows, valid_rows
 from distill.judging import Judge, judged, rows_to_judge
-from distill.report.build import SCORING, build
+from distill.report.build import SCORING, build, verdict_split
 from distill.report.html import write_html
 from distill.report.renewed import answers_of, aside, put_in_place
 from distill.results import AGAIN, ASIDE, VALID, Measured
@@ -179,7 +179,7 @@ async def judge_answers(
     making.judged.unlink(missing_ok=True)
     if judge is None:
         return {}
-    split = "gold" if "gold" in held_out.splits else "test"
+    split = verdict_split(held_out.splits)
     said = {who: [row for row in predictions[who] if row.split == split] for who in ("student", "teacher")}
     pairs, known = held_out.splits[split], split == "gold"
     rows = rows_to_judge(pairs, said, held_out.clusters, gold=known, most=config.judge_rows)
@@ -209,9 +209,11 @@ async def second_answers(
     config: CompareConfig,
     progress: Progress,
 ) -> tuple[list[Row], list[str]]:
-    """(rows the teacher answered a second time, notes). A teacher that is gone is no reason to stop here."""
+    """(rows of the verdict's split answered a second time, notes). A teacher that is gone stops nothing."""
     if not config.ask_twice:
         return [], []
+    name = verdict_split(held_out.splits)
+    held_out = held_out._replace(splits={name: held_out.splits[name]})
     try:
         rows = await ask_teacher(answers, held_out, teaching, teacher, progress, again=config.ask_twice)
         return rows, []

@@ -94,6 +94,19 @@ def test_an_unparsable_second_answer_is_no_agreement():
     assert build(LABELS, CompareConfig(), predictions, MEASURED)["ceiling"]["self_agreement"] == 0.5
 
 
+def test_what_is_told_of_one_split_is_of_the_verdicts_alone():
+    gold = labels(n=20, student_wrong=10, teacher_wrong=0)
+    wanted = [row.gold for row in gold["teacher"]] * 2
+    both = {who: [*said(who, wanted, wanted, split="test"), *rows] for who, rows in gold.items()}
+    both[AGAIN] = [*said(AGAIN, wanted, wanted, split="test"), *said(AGAIN, ["a"] * 10, wanted[:10])]
+    report = build(LABELS, CompareConfig(), both, MEASURED)
+    assert report["split"] == "gold"
+    assert {each["who"]: each["accepted_share"] for each in report["systems"]}["student"] == 0.5
+    assert (report["ceiling"]["self_agreement"], report["ceiling"]["n"]) == (0.5, 10)
+    on_test = build(LABELS, CompareConfig(), {who: rows[:40] for who, rows in both.items()}, MEASURED)
+    assert {each["accepted_share"] for each in on_test["systems"]} == {1}
+
+
 def test_fields_of_a_json_task():
     task = Task(name="t", kind="json", instruction="?", fields=(AnswerField("x"), AnswerField("y")))
     gold = ['{"x": "1", "y": "2"}'] * 6
