@@ -78,11 +78,14 @@ class Chance(msgspec.Struct, frozen=True, kw_only=True):
 class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Can the student replace the teacher: yes, no, or not enough rows to say.
 
-    `teacher_beats_chance` is False where a yes is true and means nothing.
+    `caveats` are what the sentence ends in, one by one. `teacher_beats_chance` is False where a yes is true
+    and says little; then `student_beats_chance` says whether the student's own score is worth something.
     """
 
     answer: Literal["yes", "no", "unclear"]
     sentence: str
     max_drop: float
     more_rows: int | None = None
+    caveats: tuple[str, ...] = ()
     teacher_beats_chance: bool = True
+    student_beats_chance: bool = True

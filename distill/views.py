@@ -167,10 +167,12 @@ def number(value: float | None) -> str:
 
 def compared(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
     """The report in the terminal."""
+    from distill.report.advice import following
     from distill.report.terminal import report
 
     files = f"Every answer: {run.answers}\nEvery number: {run.summary_path('compare')}"
-    return (report(summary), files, f"The report, to open in a browser: {run.html}")
+    page = f"The report, to open in a browser: {run.html}"
+    return (report(summary), files, page, f"Next: {following(summary, str(run.adapter))}")
 
 
 def verified(run: Run, summary: Mapping[str, Any]) -> Sequence[Any]:
@@ -194,12 +196,20 @@ def standing(run: Run) -> dict[str, Any]:
     """Where the run stands: one entry a step with its teacher calls and their cost, and what to type next."""
     steps = [step_standing(run, step) for step in STEPS]
     missing = [entry["step"] for entry in steps if entry["step"] != "explore" and entry["state"] != "done"]
-    following = command(run, missing[0]) if missing else ""
+    return {"run": run.name, "folder": str(run.root), "steps": steps, "next": following(run, missing)}
+
+
+def following(run: Run, missing: Sequence[Step]) -> str:
+    """What to type next; `missing` are the steps that are to be done."""
+    from distill.report import advice
+
     if not run.task.exists():
-        following = (
-            "distill pick N" if run.tasks.exists() else 'distill explore "BRIEF", or distill pick --task FILE'
-        )
-    return {"run": run.name, "folder": str(run.root), "steps": steps, "next": following}
+        if run.tasks.exists():
+            return "distill pick N"
+        return 'distill explore "BRIEF", or distill pick --task FILE'
+    if missing:
+        return command(run, missing[0])
+    return advice.following(run.summary("compare") or {}, str(run.adapter))
 
 
 def step_standing(run: Run, step: Step) -> dict[str, Any]:
@@ -245,5 +255,4 @@ def stood(console: Console, standing: Mapping[str, Any]) -> Sequence[Any]:
         for entry in standing["steps"]
     ]
     table = console.table(("step", "", "calls", "cost", "what it left"), rows, fold=4, numeric=(2, 3))
-    following = f"Next: {standing['next']}" if standing["next"] else "All steps are done."
-    return (f"Run '{standing['run']}' in {standing['folder']}", table, following)
+    return (f"Run '{standing['run']}' in {standing['folder']}", table, f"Next: {standing['next']}")

@@ -45,6 +45,14 @@ def stale(run):  # noqa: F811
     return run
 
 
+def test_a_finished_compare_says_what_to_do_next_and_so_does_status(run):  # noqa: F811
+    report = compared(run, student=[1, 2])
+    *_, last = views.compared(run, report)
+    assert last.startswith("Next: distill compare --gold FILE")
+    found = views.following(run, missing=[])
+    assert last == f"Next: {found}"
+
+
 def teacher_gone(stale, tmp_path, monkeypatch):
     def reply(shown):
         if shown.startswith("row 10005 "):

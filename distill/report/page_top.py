@@ -1,12 +1,13 @@
 """The top of the page: verdict, what to do, a few numbers, what was done, for one who was not there. Pure.
 
-Refuses to say "ship it" of a student whose rows the teacher answered, or whose teacher guesses.
+Refuses to repeat in the reason what stands as a caveat of its own.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from distill.report import frontier, words
+from distill.report.advice import guesses, ship
 from distill.report.plain import visible
 from distill.report.reproduce import private
 
@@ -20,38 +21,24 @@ def verdict(report: Record, split: str) -> dict[str, Any]:
     word, _, rest = given["sentence"].partition(": ")
     sentence = rest[:1].upper() + rest[1:] if word in ("Yes", "No", "Unclear") and rest else given["sentence"]
     paired = next((p for p in report["paired"] if p["split"] == split and p["b"] == "teacher"), None)
-    sentence, *buts = sentence.split(" But ")
-    by_chance = given.get("teacher_beats_chance", True) is False
+    buts = given.get("caveats", ())
+    sentence = sentence.removesuffix("".join(f" But {but}." for but in buts))
+    by_chance = guesses(given)
     claim, colon, reason = sentence.partition(": ")
-    caveats = [visible(but[:1].upper() + but[1:]) for but in buts]
-    ship, why = advice(given, split, by_chance=by_chance)
+    caveats = [visible(f"{but[:1].upper()}{but[1:]}.") for but in buts]
+    to_do, why = ship(given, split)
     return {
         "answer": given["answer"] if given["answer"] in HEADLINES else "unclear",
         "headline": HEADLINES.get(given["answer"], "Not enough data"),
         "claim": visible(claim + ("." if colon else "")),
         "reason": visible(reason[:1].upper() + reason[1:]),
-        "ship": ship,
+        "ship": to_do,
         "why": why,
         "by_chance": (caveats.pop(0) if caveats else "Matching it means nothing.") if by_chance else "",
         "caveats": caveats,
         "without_teacher": (report.get("rows") or {}).get("without_teacher") or {},
         "figure": frontier.difference(paired, given["max_drop"]) if paired else None,
     }
-
-
-def advice(given: Record, split: str, *, by_chance: bool) -> tuple[str, str]:
-    """(Ship it or not, what to do next) for one who reads nothing else."""
-    if given["answer"] == "yes" and by_chance:
-        return "Do not ship it.", "First give the teacher a better prompt, or take a better teacher."
-    if given["answer"] == "yes" and split == "test":
-        return "Check before you ship it.", "Label some rows yourself and compare on them."
-    if given["answer"] == "yes":
-        return "Ship it.", ""
-    if given["answer"] == "no":
-        return "Do not ship it.", "Make more or better examples where it is weak, then train again."
-    if rows := given.get("more_rows"):
-        return "Do not ship it yet.", f"Label about {words.count(rows)} more rows, then compare again."
-    return "Do not ship it yet.", "More rows alone will hardly settle it: make the student better."
 
 
 def done(

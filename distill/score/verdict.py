@@ -45,16 +45,17 @@ def verdict(
         advice = _advice(passed.more_rows)
         sentence = f"Unclear: too few rows to say: {facts}, on both sides of {allowed}; {advice}."
     beats_chance = teacher.low > chance.value
-    if not beats_chance:
-        sentence += f" But {_no_better(teacher, chance)}."
+    caveats = [] if beats_chance else [_no_better(student, teacher, chance)]
     if difference.split == "test" and not imported:
-        sentence += f" But {CAVEAT}: label some rows yourself and pass --gold FILE."
+        caveats.append(f"{CAVEAT}: label some rows yourself and pass --gold FILE")
     return GateVerdict(
         answer=passed.answer,
-        sentence=sentence,
+        sentence=sentence + "".join(f" But {caveat}." for caveat in caveats),
         max_drop=max_drop,
         more_rows=passed.more_rows,
+        caveats=tuple(caveats),
         teacher_beats_chance=beats_chance,
+        student_beats_chance=student.low > chance.value,
     )
 
 
@@ -64,12 +65,16 @@ def points(share: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text
 
 
-def _no_better(teacher: Score, chance: Chance) -> str:
+def _no_better(student: Score, teacher: Score, chance: Chance) -> str:
     always = chance.answer if len(chance.answer) <= LONGEST_SHOWN else chance.answer[:LONGEST_SHOWN] + "…"
-    return (
+    said = (
         f"the teacher is not shown to be better than chance: always answering '{always}' scores "
         f"{_value(chance.value, teacher.metric)}, so to be as good as it says little"
     )
+    if student.low <= chance.value:
+        return said
+    own = f"{_value(student.value, student.metric)} ({_value(student.low, student.metric)} at least)"
+    return f"{said}; go by the student's own {own}"
 
 
 def _measured(student: Score, teacher: Score) -> str:

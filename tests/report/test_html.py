@@ -194,6 +194,11 @@ def test_every_section_is_there_and_says_its_sentence():
         ({"answer": "yes"}, "gold", "Ship it."),
         ({"answer": "yes"}, "test", "Check before you ship it."),
         ({"answer": "yes", "teacher_beats_chance": False}, "gold", "Do not ship it."),
+        (
+            {"answer": "yes", "teacher_beats_chance": False, "student_beats_chance": True},
+            "gold",
+            "Ship it if its own score is enough.",
+        ),
         ({"answer": "no"}, "gold", "Do not ship it."),
         (
             {"answer": "unclear", "more_rows": 1234},
@@ -207,6 +212,21 @@ def test_it_says_whether_to_ship(change, split, said):
     report = real("orders" if split == "test" else "sentiment")["report"]
     report["verdict"] |= change
     assert f"<strong>{said}" in html.render(report).split("</h1>")[1].split("</section>")[0]
+
+
+def test_a_caveat_stands_by_itself_and_no_more_in_the_reason():
+    report = real("sentiment")["report"]
+    caveats = ["the teacher guesses: always answering 'It is red. But it fades' says as much", "it is late"]
+    report["verdict"] |= {
+        "sentence": "Yes: the student can replace the teacher: it does."
+        + "".join(f" But {caveat}." for caveat in caveats),
+        "caveats": caveats,
+        "teacher_beats_chance": False,
+    }
+    hero = html.render(report).split("</h1>")[1].split("</section>")[0]
+    assert hero.count("it fades") == 1
+    assert "The teacher guesses: always answering &#39;It is red. But it fades&#39; says as much.</p>" in hero
+    assert '<p class="banner soft">It is late.</p>' in hero
 
 
 def test_an_excerpt_gives_few_rows_and_little_of_each():

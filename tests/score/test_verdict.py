@@ -6,9 +6,11 @@ from distill.results import Chance, PairedDifference, Score
 from distill.score.verdict import points, verdict
 
 
-def told(diff, low, high, *, split="gold", metric="accuracy", n=500, by_chance=0.5, always="positive"):
+def told(
+    diff, low, high, *, split="gold", metric="accuracy", n=500, by_chance=0.5, always="positive", own_low=0.0
+):
     teacher = Score(who="teacher", split=split, metric=metric, value=0.796, low=0.76, high=0.83, n=n)
-    student = Score(who="student", split=split, metric=metric, value=0.796 + diff, low=0, high=1, n=n)
+    student = Score(who="student", split=split, metric=metric, value=0.796 + diff, low=own_low, high=1, n=n)
     paired = PairedDifference(
         a="student", b="teacher", split=split, metric=metric, diff=diff, low=low, high=high, n=n
     )
@@ -62,6 +64,22 @@ def test_a_yes_against_a_teacher_no_better_than_chance_says_so(by_chance, warned
     assert given.teacher_beats_chance is not warned
     assert ("the teacher is not shown to be better than chance" in given.sentence) is warned
     assert (f"always answering 'positive' scores {by_chance:.1%}" in given.sentence) is warned
+
+
+def test_where_the_teacher_guesses_the_student_is_judged_by_itself():
+    given = told(0.05, 0.01, 0.09, by_chance=0.76, own_low=0.81)
+    worse = told(0.05, 0.01, 0.09, by_chance=0.81, own_low=0.81)
+    assert given.student_beats_chance
+    assert "go by the student's own 84.6% (81.0% at least)" in given.sentence
+    assert not worse.student_beats_chance
+    assert "go by" not in worse.sentence
+    assert given.caveats == (given.sentence.partition(" But ")[2][:-1],)
+
+
+def test_a_constant_answer_with_a_but_in_it_is_one_caveat():
+    given = told(0.0, -0.01, 0.01, by_chance=0.9, always="It is red. But it fades")
+    assert len(given.caveats) == 1
+    assert "But it fades" in given.caveats[0]
 
 
 def test_a_long_constant_answer_is_cut():
