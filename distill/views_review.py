@@ -3,19 +3,20 @@
 Refuses to show who gave which answer, and markup from models: it stays text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill.console import Console
 from distill.filters.rule import excerpt
 from distill.report.plain import visible
-from distill.report.verdicts import kappa
+from distill.report.verdicts import RED, STYLES, kappa
 from distill.steps.review import Couple
 from distill.store.run import Run
 from distill.views import command
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.text import Text
 
 EXAMPLES = 3
 FEW = 10
@@ -46,7 +47,7 @@ def reviewed(result: Mapping[str, Any]) -> Sequence[Any]:
     if not result["n"]:
         return ("No pair was decided.",)
     skipped = f", {result['skipped']} skipped" if result["skipped"] else ""
-    lines = [
+    lines: list[Any] = [
         f"The student won {result['win']}, tied {result['tie']} and lost {result['loss']} of {result['n']}"
         f" pairs against the {result['against']}{skipped}.",
         f"Win rate over all {result['rows']} {result['split']} rows (a tie is half a win;"
@@ -54,13 +55,24 @@ def reviewed(result: Mapping[str, Any]) -> Sequence[Any]:
         f"  by you {rate(result)}",
     ]
     if result["judge"]:
-        judge = {name: result[f"judge_{name}"] for name in ("value", "low", "high")}
-        lines.append(f"  by the judge, {result['judge']} {rate(judge)}")
+        lines += by_judge(result)
     if ppi := result["ppi"]:
         weight = f"the judge counts {ppi['lambda']:.2f}"
         lines.append(f"  by the judge, corrected by you {rate(ppi)}; {weight} (prediction-powered)")
     lines += [agreed(result["agreement"])] if result["agreement"] else []
-    return ("\n".join(lines),)
+    return lines
+
+
+def by_judge(result: Mapping[str, Any]) -> "Iterator[Text]":
+    """The judge's win rate, marked where it is not to be believed, after the banner that says why."""
+    from rich.text import Text
+
+    if result["judge_banner"]:
+        yield Text(visible(result["judge_banner"]), RED)
+    judge = {name: result[f"judge_{name}"] for name in ("value", "low", "high")}
+    mark, style = result["judge_mark"], STYLES["not trustworthy" if result["judge_mark"] else "trustworthy"]
+    stamp = f"  [{mark}]" if mark else ""
+    yield Text(visible(f"  by the judge, {result['judge']} {rate(judge)}{stamp}"), style)
 
 
 def agreed(agreement: Mapping[str, Any]) -> str:

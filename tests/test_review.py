@@ -4,10 +4,13 @@ import asyncio
 import json
 import re
 from collections import Counter
+from io import StringIO
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console as Terminal
 
+from distill import views_review
 from distill.ask import student_messages
 from distill.cli import cli
 from distill.config import CompareConfig, SpendConfig, TeacherConfig
@@ -226,6 +229,26 @@ def test_the_judge_is_corrected_by_a_person(tmp_path):
     same = sum((said == "win") == (verdicts[row] == 1.0) for row, said in seen.items())
     assert found["agreement"]["share"] == pytest.approx(same / 20)
     assert found["agreement"]["n"] == 20
+
+
+def test_a_judge_not_to_be_believed_is_marked_wherever_its_number_stands(tmp_path):
+    run = filled(tmp_path, judge="teacher")
+    judged = run.summary("compare")["judged"]
+    assert judged["mark"] == "not trustworthy"
+    assert "is the teacher itself" in judged["banner"]
+    found = result(review(run, typed="t" * 20))
+    for told in (found, json.loads(run.reviewed.read_text())):
+        assert (told["judge_mark"], told["judge_banner"]) == (judged["mark"], judged["banner"])
+    made = StringIO()
+    terminal = Terminal(file=made, width=200, force_terminal=True, color_system="truecolor")
+    for line in views_review.reviewed(found):
+        terminal.print(line)
+    assert re.search(r"\x1b\[1;37;41m[^\n]*is the teacher itself", made.getvalue())
+    assert re.search(r"\x1b\[1;31m  by the judge, big [^\n]*\[not trustworthy\]", made.getvalue())
+    by_judge = run.html.read_text().split('id="review"')[1].split("By the judge</th>")[1].split("</tr>")[0]
+    assert "not trustworthy" in by_judge
+    alone = result(review(run, "--against", "base", typed="q"))
+    assert (alone["judge_mark"], alone["judge_banner"]) == (None, None)
 
 
 def test_a_judge_that_agrees_is_worth_its_verdicts(tmp_path):

@@ -96,7 +96,7 @@ def review(report: Record) -> dict[str, Any] | None:
     found = report.get("review")
     if not found or not found.get("n"):
         return None
-    mark = (report.get("judged") or {}).get("mark", "")
+    mark = found.get("judge_mark") or (report.get("judged") or {}).get("mark", "")
     ppi, agreed = found.get("ppi"), found.get("agreement")
     told = [("By a person", found.get("value"), found.get("low"), found.get("high"), "")]
     if found.get("judge_value") is not None:

@@ -65,7 +65,7 @@ class Review:
         self.judge: str | None = judged.get("judge") if judged.get("b") == against else None
         verdicts = {row["row"]: OF_JUDGE.get(row["outcome"]) for row in judged.get("rows", ())}
         self.verdicts = {row: said for row, said in verdicts.items() if said and self.judge}
-        self.judged = {name: judged.get(name) for name in ("win_rate", "low", "high")} if self.judge else {}
+        self.judged = judged if self.verdicts else {}
         self.split = judged["split"] if self.verdicts else report["split"]
         self.couples = [
             couple
@@ -129,6 +129,7 @@ class Review:
         """The section "review" of the page, and review.json: human, corrected and judge's win rate; kappa.
 
         Win rates are over all rows, a tie and two answers that are one being half a win; null is unknown.
+        `judge_mark` and `judge_banner` are those of the section "judged"; null without a judge.
         """
         decided = [each for each in self.standing.values() if each.said in POINTS]
         clusters = {couple.key: couple.cluster or couple.row for couple in self.couples}
@@ -192,7 +193,8 @@ class Review:
         return agreement([each.said for each in decided], [self.verdicts[each.row] for each in decided])
 
 
-JUDGE_NUMBERS = {"value": "win_rate", "low": "low", "high": "high"}
+JUDGE_NUMBERS = {"value": "win_rate", "low": "low", "high": "high", "mark": "mark", "banner": "banner"}
+"""What of the section "judged" a review has beside its own numbers, with what stands against believing it."""
 
 
 def couples(run: Run, task: Task, split: str, against: str) -> list[Couple]:
