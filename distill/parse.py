@@ -198,7 +198,9 @@ def parse_proposal(entry: dict[str, Any]) -> Task | None:
     name = slug(str(entry.get("name", ""))) or f"task-{content_id(entry)[:6]}"
     instruction = str(entry.get("instruction", "")).strip()
     kind = entry.get("kind")
-    labels = names_in(entry.get("labels"))
+    names = names_in(entry.get("labels"))
+    keys = [label_key(label) for label in names]
+    labels = [label for place, label in enumerate(names) if keys[place] not in keys[:place]]
     fields = [re.sub(r"\W+", "_", field).strip("_") for field in names_in(entry.get("fields"))]
     fields = [field for field in dict.fromkeys(fields) if field]
     if len(instruction) < 4 or kind not in ("label", "text", "json", "chat"):

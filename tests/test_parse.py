@@ -116,6 +116,12 @@ def test_proposals_keep_whole_tasks_of_a_cut_answer_and_drop_what_lacks_its_labe
     assert parse_proposals("I cannot help with that.") == []
 
 
+def test_labels_proposed_twice_under_one_key_are_one():
+    entry = {"name": "x", "kind": "label", "instruction": "Decide it.", "labels": ["a-1", "b", "a 1"]}
+    (task,) = parse_proposals(json.dumps({"tasks": [entry]}))
+    assert task.label_names == ("a-1", "b")
+
+
 def test_slug_may_become_a_folder():
     assert slug("../../Etc Passwd!") == "etc-passwd"
     assert len(slug("x" * 200)) == 48

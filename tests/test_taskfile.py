@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from distill.errors import UsageError
-from distill.store.taskfile import read_task, update_prompt, write_task
+from distill.store.taskfile import check_task, read_task, update_prompt, write_task
 from distill.types import AnswerField, Example, Label, PromptChoice, Task
 
 GOOD = """# mine
@@ -34,6 +34,15 @@ def test_hand_written_task_is_read(tmp_path):
     assert task.input_noun == "text"
 
 
+def test_labels_that_no_answer_can_tell_apart_are_refused_and_others_are_not():
+    for one, other in (("C", "c"), ("A-1", "A 1"), ("not_spam", "not spam")):
+        task = Task("t", "label", "Do.", labels=(Label("x"), Label(one), Label(other)))
+        with pytest.raises(UsageError, match=f"'{one}' and '{other}'"):
+            check_task(task, where="task.toml")
+    fine = Task("t", "label", "Do.", labels=tuple(map(Label, ("C", "C++", "C#", "+", "-", "A-1", "A1"))))
+    assert check_task(fine, where="task.toml") == fine
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -44,6 +53,8 @@ def test_hand_written_task_is_read(tmp_path):
         (('kind = "label"', 'kind = "text"'), "has no labels"),
         (('topic = ["work", "home"]', "topic = []"), "no values"),
         (("[attributes]", "[attribute]"), "attribute"),
+        (('name = "sad"', 'name = "Happy"'), "'happy' and 'Happy' are told apart by case or signs"),
+        (('name = "happy"', 'name = "sad."'), "'sad.' and 'sad' are told apart by case or signs"),
         (('name = "mood"', 'name = "mood'), "not TOML"),
         (('kind = "label"\n', ""), "kind"),
     ],

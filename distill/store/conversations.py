@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from distill.errors import DataError
+from distill.parse import label_key
 from distill.store.shapes import INPUT_KEYS, OUTPUT_KEYS
 from distill.types import Label, Message, Role, Task
 
@@ -220,6 +221,7 @@ def task_of(talks: Sequence[Conversation], name: str) -> Task:
     answers = Counter(talk.answer for talk in talks)
     closed = 2 <= len(answers) <= MOST_LABELS and min(answers.values()) >= FEWEST_EACH
     closed = closed and all(len(name) <= LONGEST_LABEL and "\n" not in name for name in answers)
+    closed = closed and len({label_key(name) for name in answers}) == len(answers)
     systems = {tuple(said.content for said in talk.messages if said.role == "system") for talk in talks}
     shared = "\n\n".join(systems.pop()).strip() if len(systems) == 1 else ""
     return Task(

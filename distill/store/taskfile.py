@@ -9,6 +9,7 @@ import msgspec
 import tomlkit
 
 from distill.errors import UsageError
+from distill.parse import label_key
 from distill.store import jsonl
 from distill.types import Task
 
@@ -48,6 +49,8 @@ def check_task(task: Task, *, where: str) -> Task:
         problem = f"a 'label' task needs two labels or more, this has {len(set(names))}"
     elif len(set(names)) != len(names) or any(not name.strip() for name in names):
         problem = "label names must be distinct and not empty"
+    elif alike := same_key(names):
+        problem = f"labels {alike[0]!r} and {alike[1]!r} are told apart by case or signs alone"
     elif task.kind != "label" and task.labels:
         problem = f"a '{task.kind}' task has no labels; kind = \"label\" has"
     elif task.kind == "json" and not task.fields:
@@ -59,6 +62,15 @@ def check_task(task: Task, *, where: str) -> Task:
     if problem:
         raise UsageError(problem, where=where, hint=HINT)
     return task
+
+
+def same_key(names: Sequence[str]) -> tuple[str, str] | None:
+    """Two labels that an answer cannot be told to name the one or the other of, or None."""
+    first: dict[str, str] = {}
+    for name in names:
+        if (known := first.setdefault(label_key(name), name)) != name:
+            return known, name
+    return None
 
 
 def write_task(path: Path, task: Task) -> None:

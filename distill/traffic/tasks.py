@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from distill.parse import find_json, slug
+from distill.parse import find_json, label_key, slug
 from distill.score.text import normalised
 from distill.traffic.clusters import Cluster, Row
 from distill.types import AnswerField, Label, Task
@@ -69,6 +69,7 @@ def closed_set(rows: Sequence[Row]) -> tuple[Label, ...]:
         not 2 <= len(often) <= MOST_LABELS
         or covered < CLOSED * len(rows)
         or any("\n" in key for key in often)
+        or len({label_key(key) for key in often}) < len(often)
     ):
         return ()
     return tuple(

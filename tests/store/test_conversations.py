@@ -225,6 +225,7 @@ def test_a_small_closed_set_of_answers_is_a_label_task():
     assert task.instruction == "Say the mood."
     assert task_of(talks(["sad", "happy"] * 3 + ["odd"] * 2), "notes").kind == "text"
     assert task_of(talks(["same"] * 9), "notes").kind == "text"
+    assert task_of(talks(["A-1", "A 1", "B"] * 3), "notes").kind == "text"  # no answer tells those apart
     assert task_of(talks([str(n % 21) for n in range(100)]), "notes").kind == "text"
     mixed = talks(["sad", "happy"] * 3) + talks(["sad"], system="Other.")
     assert task_of(mixed, "notes").instruction == "Answer the user."

@@ -193,3 +193,10 @@ def test_answers_of_which_many_are_free_text_are_no_labels(tmp_path):
     for place, free in enumerate(sentences(10, seed=4)):
         lines[4 * place]["response"]["choices"][0]["message"]["content"] = free
     assert task_of(sort(tmp_path, lines).clusters[0], "t").kind == "text"
+
+
+def test_answers_that_are_told_apart_by_signs_alone_are_no_labels(tmp_path):
+    lines = labelled(40)
+    for place, each in enumerate(lines):
+        each["response"]["choices"][0]["message"]["content"] = ("A-1", "A 1")[place % 2]
+    assert task_of(sort(tmp_path, lines).clusters[0], "t").kind == "text"
