@@ -187,6 +187,8 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
 
             report = verify(place.run)
             review.verify(place.run, read_task(place.run.task), report)
+            if old := review.stale(place.run, report):
+                place.console.say(old)
             if changed := changed_since(place.run, report):
                 place.console.say(f"the report is stale: {', '.join(changed)} changed since it was made")
             return report, views.verified(place.run, report)

@@ -15,11 +15,11 @@ from distill.ask import student_messages
 from distill.cli import cli
 from distill.config import CompareConfig, SpendConfig, TeacherConfig
 from distill.console import Console
-from distill.errors import UsageError
+from distill.errors import GateFailed, UsageError
 from distill.jury import find_judge
 from distill.score.ppi import prediction_powered
 from distill.steps.compare import compare
-from distill.steps.review import Decision, Review, couples
+from distill.steps.review import Decision, Review, couples, stale, verify
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
@@ -249,6 +249,32 @@ def test_a_judge_not_to_be_believed_is_marked_wherever_its_number_stands(tmp_pat
     assert "not trustworthy" in by_judge
     alone = result(review(run, "--against", "base", typed="q"))
     assert (alone["judge_mark"], alone["judge_banner"]) == (None, None)
+
+
+def test_a_judge_added_since_makes_a_review_old_and_nobody_a_liar(tmp_path):
+    run = filled(tmp_path)
+    assert result(review(run, typed="t" * 20))["judge"] is None
+    assert 'id="review"' in run.html.read_text()
+    filled(tmp_path, judge="teacher")
+    assert 'id="review"' not in run.html.read_text()
+    flags = ["--runs-dir", str(run.root.parent), "compare", "--verify"]
+    done = CliRunner().invoke(cli, flags)
+    assert isinstance(done.exception, GateFailed)  # the verdict's, not the review's
+    assert "the review is older than the judge's verdicts: run distill review" in done.stderr
+    assert result(review(run, flags=("--no-input",)))["judge"] == "big"  # no row is asked about again
+    assert 'id="review"' in run.html.read_text()
+    assert "is older than" not in CliRunner().invoke(cli, flags).stderr
+    filled(tmp_path)
+    assert 'id="review"' not in run.html.read_text()  # nor one with the word of a judge that is gone
+
+
+def test_a_judge_added_since_leaves_a_review_of_the_base(tmp_path):
+    run = filled(tmp_path)
+    result(review(run, "--against", "base", typed="t" * 20))
+    filled(tmp_path, judge="teacher")
+    assert stale(run, run.summary("compare")) == ""
+    assert 'id="review"' in run.html.read_text()
+    assert verify(run, TEXT, run.summary("compare")) is True
 
 
 def test_a_judge_that_agrees_is_worth_its_verdicts(tmp_path):

@@ -19,7 +19,7 @@ import msgspec
 
 from distill.report.page_parts import context
 from distill.report.side_by_side import side_by_side
-from distill.report.verdicts import by_row
+from distill.report.verdicts import by_row, older_than
 from distill.store import jsonl
 from distill.store.run import Run, read_json
 from distill.store.run import digest as file_digest
@@ -94,12 +94,12 @@ def embedded(value: Any) -> str:
     return text
 
 
-def reviewed(run: Run) -> dict[str, Any]:
-    """The section "review" (steps/review.py), where a person reviewed these answers; else nothing."""
+def reviewed(run: Run, report: Mapping[str, Any]) -> dict[str, Any]:
+    """The section "review" (steps/review.py), where it is of these answers and verdicts; else nothing."""
     if not run.reviewed.exists():
         return {}
     review = read_json(run.reviewed)
-    return {"review": review} if review["made_from"]["answers"] == file_digest(run.answers) else {}
+    return {} if older_than(review, report, file_digest(run.answers)) else {"review": review}
 
 
 def page_is_old(run: Run) -> bool:
@@ -122,7 +122,7 @@ def page_of(run: Run, report: Mapping[str, Any], *, excerpts: int | None = None)
     history = [each for _, each in jsonl.read(run.metrics, record)] if run.metrics.exists() else []
     answers = (each for _, each in jsonl.read(run.answers, record)) if run.answers.exists() else ()
     return render(
-        {**report, **reviewed(run)},
+        {**report, **reviewed(run, report)},
         run.summary("generate"),
         run.summary("finetune"),
         history,

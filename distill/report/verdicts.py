@@ -9,6 +9,7 @@ from typing import Any
 from distill.report import frontier, words
 from distill.report.plain import visible
 from distill.score.judgement import PARTIAL
+from distill.types import content_id
 
 Record = Mapping[str, Any]
 STYLES = {"trustworthy": "", "doubtful": "bold yellow", "not trustworthy": "bold red"}
@@ -89,6 +90,21 @@ def by_row(judged: Record) -> dict[str, dict[str, Any]]:
     """Row -> {outcome "won|tie|lost", flipped}; rows without a verdict are not there."""
     scored = (row for row in judged["rows"] if row["outcome"] != "unscored")
     return {row["row"]: {"outcome": row["outcome"], "flipped": row["flipped"]} for row in scored}
+
+
+def judged_by(report: Record, against: str) -> str | None:
+    """A digest of what the judge said of the student against that system; None where it judged no such."""
+    judged = report.get("judged") or {}
+    return content_id(judged) if judged.get("b") == against else None
+
+
+def older_than(reviewed: Record, report: Record, answers: str | None) -> str:
+    """What review.json is older than: "the answers", of that digest, or "the judge's verdicts"; else ""."""
+    made_from = reviewed["made_from"]
+    if made_from.get("answers") != answers:
+        return "the answers"
+    same = made_from.get("judged") == judged_by(report, reviewed["against"])
+    return "" if same else "the judge's verdicts"
 
 
 def review(report: Record) -> dict[str, Any] | None:

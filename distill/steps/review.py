@@ -11,6 +11,7 @@ import msgspec
 
 from distill.errors import DataError, UsageError
 from distill.held_out import read_split, turns
+from distill.report.verdicts import judged_by, older_than
 from distill.score.differing import differences
 from distill.score.judged import Ballot, Side, counted
 from distill.score.ppi import agreement, prediction_powered, with_ties
@@ -66,6 +67,7 @@ class Review:
         verdicts = {row["row"]: OF_JUDGE.get(row["outcome"]) for row in judged.get("rows", ())}
         self.verdicts = {row: said for row, said in verdicts.items() if said and self.judge}
         self.judged = judged if self.verdicts else {}
+        self.judgement = judged_by(report, against)
         self.split = judged["split"] if self.verdicts else report["split"]
         self.couples = [
             couple
@@ -153,7 +155,7 @@ class Review:
             **{f"judge_{name}": self.judged.get(of) for name, of in JUDGE_NUMBERS.items()},
             "ppi": self._corrected(decided),
             "agreement": self._agreement(decided),
-            "made_from": {"answers": digest(self.run.answers), "seed": seed},
+            "made_from": {"answers": digest(self.run.answers), "judged": self.judgement, "seed": seed},
         }
 
     def _over_all(self, human: Mapping[str, Any]) -> dict[str, float | None]:
@@ -230,13 +232,21 @@ def save(run: Run, estimate: Mapping[str, Any]) -> None:
     jsonl.replace_json(run.reviewed, {"schema": 1, **estimate})
 
 
+def stale(run: Run, report: Mapping[str, Any]) -> str:
+    """ "the review is older than the judge's verdicts: run distill review"; "" where it is not, or absent."""
+    stored = read_json(run.reviewed) if run.reviewed.exists() else {}
+    old = older_than(stored, report, digest(run.answers)) if stored else ""
+    return f"the review is older than {old}: run distill review" if old else ""
+
+
 def verify(run: Run, task: Task, report: Mapping[str, Any]) -> bool:
-    """Whether there is a review of these answers, and every number of it follows from the decisions.
+    """Whether there is a review of these answers and verdicts, and every number of it follows from the
+    decisions.
 
     Raises DataError where one does not.
     """
     stored = read_json(run.reviewed) if run.reviewed.exists() else {}
-    if not stored or stored["made_from"].get("answers") != digest(run.answers):
+    if not stored or stale(run, report):
         return False
     seed = int(stored["made_from"].get("seed", 0))
     again = msgspec.to_builtins(Review(run, task, report, stored["against"]).estimate(seed))
