@@ -3,7 +3,7 @@
 Refuses a student that was trained on other pairs than there are now, or for another task.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from distill.config import FinetuneConfig, plain
 from distill.console import Bar
 from distill.errors import UsageError
 from distill.options import fill
+from distill.report.renewed import lacking
 from distill.results import ASIDE
 from distill.store.run import Run
 from distill.store.taskfile import read_task
@@ -35,6 +36,14 @@ def check_trained(place: Workplace) -> FinetuneConfig:
             hint=f"run: {views.command(place.run, 'finetune')}",
         )
     return config
+
+
+def known_report(place: Workplace, made_from: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The report where it is whole and nothing changed since; else None, having said why it is made anew."""
+    if absent := lacking(place.run.summary("compare") or {}):
+        place.console.say(f"the report is partial ({absent}): asking for the rest")
+        return None
+    return place.done("compare", made_from)
 
 
 def open_students(place: Workplace) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from distill.console import Console
 from distill.filters.rule import excerpt
+from distill.report.renewed import lacking
 from distill.store.run import STEPS, Run, Step, digest
 from distill.systems import changed_since
 from distill.teacher.ledger import spent
@@ -219,6 +220,8 @@ def step_standing(run: Run, step: Step) -> dict[str, Any]:
     what = "begun; running it again resumes" if calls else ""
     what = told(step, summary) if summary is not None else what
     state = "not done" if summary is None else "stale" if outdated(run, summary) else "done"
+    if step == "compare" and (absent := lacking(summary or {})):
+        what += f" Partial: {absent}; distill compare asks again."
     return {"step": step, "state": state, "calls": calls, "cost_usd": cost_usd, "what": what}
 
 

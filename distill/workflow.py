@@ -14,7 +14,7 @@ from distill.config import CompareConfig, FinetuneConfig, GenerateConfig, SpendC
 from distill.console import Bar
 from distill.errors import BudgetReached, GateFailed, UsageError
 from distill.jury import find_judge
-from distill.opened import check_trained, find_others, open_students
+from distill.opened import check_trained, find_others, known_report, open_students
 from distill.options import fill
 from distill.store import jsonl
 from distill.store.run import STEPS, Run, Step
@@ -194,7 +194,8 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
             return report, views.verified(place.run, report)
         needs(place.run, "finetune")
         teacher_config = place.teacher_config(given)
-        summary = place.done("compare", step.made_from(place.run, config, identity_of(teacher_config)))
+        source = step.made_from(place.run, config, identity_of(teacher_config))
+        summary = known_report(place, source)
         if summary is None:
             spend = fill(SpendConfig, given)
             check_trained(place)

@@ -4,7 +4,9 @@ Refuses to take a finished report away before there is another.
 """
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from distill.store import jsonl
 from distill.store.run import Run
@@ -70,3 +72,13 @@ def _move(new: Path, old: Path) -> None:
         new.replace(old)
     except OSError as error:
         raise jsonl.full_disk(old, error) from None
+
+
+def lacking(report: Mapping[str, Any]) -> str:
+    """What a report lacks as the teacher did not answer all it was asked, in words; "" where it is whole."""
+    rows = report.get("rows", {})
+    gone = sum(rows.get("without_teacher", {}).values())
+    wanted = min(report.get("made_from", {}).get("ask_twice", 0), rows.get(report.get("split"), 0))
+    again = wanted - report.get("ceiling", {}).get("n", 0)
+    told = [f"{gone} rows have no answer of the teacher"] if gone else []
+    return "; ".join(told + ([f"{again} rows have no second answer"] if again > 0 else []))
