@@ -1,7 +1,7 @@
 """Round by round: what each refilling of the training rows did to the student, on held-out rows.
 
-Refuses to compare what was not measured alike: rounds of another task are dropped, and a difference is over
-the rows that two rounds share.
+Refuses to compare what was not measured alike: rounds of another task are dropped, and those of other rows
+than the newest are counted and not told.
 """
 
 from collections.abc import Mapping, Sequence
@@ -72,22 +72,30 @@ def of_now(
 
 
 def told(rounds: Sequence[Round], seed: int) -> list[dict[str, Any]]:
-    """The rounds as the report has them: each with its difference to the one before on the rows of both."""
+    """The rounds as the report has them, those of the newest one's rows alone: value and interval, from what
+    each row got, and the difference to the one before. The newest says how many are left out.
+    """
+    shown = [each for each in rounds if alike(each, rounds[-1])]
     found = []
-    for place, each in enumerate(rounds):
+    for place, each in enumerate(shown):
         record = {name: value for name, value in msgspec.to_builtins(each).items() if name != "values"}
         del record["task"]
-        against = difference(rounds[place - 1], each, seed) if place else None
+        record |= mean_interval(list(each.values.values()), seed)._asdict()
+        against = difference(shown[place - 1], each, seed) if place else None
         found.append({**record, "against_previous": against})
+    found[-1]["left_out"] = len(rounds) - len(shown)
     return found
 
 
+def alike(one: Round, other: Round) -> bool:
+    """Whether two rounds were measured on the same rows by the same metric."""
+    same = (one.split, one.metric) == (other.split, other.metric)
+    return same and one.values.keys() == other.values.keys()
+
+
 def difference(before: Round, after: Round, seed: int) -> dict[str, Any] | None:
-    """After minus before with its 95% interval; None where they share too few rows to say."""
-    shared = [row for row in after.values if row in before.values]
-    if before.split != after.split or len(shared) < FEW:
+    """After minus before, of the same rows, with its 95% interval; None where those are too few to say."""
+    if len(after.values) < FEW:
         return None
-    found = paired_difference(
-        [after.values[row] for row in shared], [before.values[row] for row in shared], seed
-    )
+    found = paired_difference(list(after.values.values()), [before.values[row] for row in after.values], seed)
     return {"diff": found.value, "low": found.low, "high": found.high, "n": found.n}

@@ -11,9 +11,11 @@ from click.testing import CliRunner
 from distill.cli import cli
 from distill.config import CompareConfig, FailuresConfig, GenerateConfig
 from distill.errors import DataError, DistillError, UsageError
+from distill.report import page_curves
 from distill.report.rounds import lines
 from distill.rounds import Round, told
 from distill.score.paired import paired_difference
+from distill.score.stats import wilson
 from distill.steps.compare import compare
 from distill.steps.failures import failures
 from distill.steps.generate import generate, made_from
@@ -370,32 +372,42 @@ def test_rounds_are_told_on_rows_that_were_never_refilled(failed, ledgered):
     assert "rounds" in failed.summary("compare")
 
 
-def test_a_difference_is_over_the_rows_that_two_rounds_share():
-    def made(number, values, split="gold"):
-        return Round(
-            round=number,
-            task="t",
-            n_train=100,
-            split=split,
-            metric="accuracy",
-            value=0.5,
-            low=0.4,
-            high=0.6,
-            n=len(values),
-            teacher=0.9,
-            values=values,
-        )
-
-    before = {f"{n}": float(n % 2) for n in range(40)}
-    after = {f"{n}": float(n % 2 or n < 20) for n in range(10, 60)}
-    found = told([made(0, before), made(1, after)], 0)[1]["against_previous"]
-    shared = paired_difference(
-        [after[f"{n}"] for n in range(10, 40)], [before[f"{n}"] for n in range(10, 40)], 0
+def made_round(number, values, split="gold"):
+    return Round(
+        round=number, task="t", n_train=100, split=split, metric="accuracy", teacher=0.9, values=values
     )
-    assert (found["n"], found["diff"]) == (30, pytest.approx(5 / 30))
+
+
+def test_a_difference_is_over_the_rows_of_two_rounds_each_with_itself():
+    before = {f"{n}": float(n % 2) for n in range(40)}
+    after = {f"{n}": float(n % 2 or n < 20) for n in reversed(range(40))}
+    first, second = told([made_round(0, before), made_round(1, after)], 0)
+    found = second["against_previous"]
+    shared = paired_difference([after[f"{n}"] for n in range(40)], [before[f"{n}"] for n in range(40)], 0)
+    assert (found["n"], found["diff"]) == (40, pytest.approx(10 / 40))
     assert (found["low"], found["high"]) == pytest.approx((shared.low, shared.high))
-    assert told([made(0, before), made(1, after, "test")], 0)[1]["against_previous"] is None
-    assert told([made(0, before), made(1, {"x": 1.0})], 0)[1]["against_previous"] is None
+    assert (first["value"], second["value"], second["left_out"]) == (0.5, 0.75, 0)
+    assert first["low"] == pytest.approx(wilson(20, 40).low)
+    few = {f"{n}": 1.0 for n in range(19)}
+    assert told([made_round(0, few), made_round(1, few)], 0)[1]["against_previous"] is None
+
+
+def test_rounds_of_other_rows_than_the_newest_are_counted_and_not_drawn():
+    easy, hard = ({f"{split}{n}": value for n in range(40)} for split, value in (("t", 1.0), ("g", 0.0)))
+    other = {f"g{n}": 1.0 for n in range(41)}
+    rounds = [made_round(0, easy, "test"), made_round(1, hard), made_round(2, other), made_round(3, hard)]
+    found = told(rounds, 0)
+    assert [each["round"] for each in found] == [1, 3]
+    assert found[-1]["left_out"] == 2
+    assert found[-1]["against_previous"]["diff"] == 0.0
+    said = "2 earlier rounds were compared on other rows and left out."
+    assert next(lines({"rounds": found})) == f"round by round: {said}"
+    assert page_curves.rounds({"rounds": found})["others"] == said
+    alone = told(rounds[:2], 0)
+    assert list(lines({"rounds": alone})) == [
+        "round by round: 1 earlier round was compared on other rows and left out."
+    ]
+    assert page_curves.rounds({"rounds": alone}) is None
 
 
 def test_a_second_round_follows_the_second_students_failures(failed, ledgered):

@@ -8,6 +8,7 @@ from typing import Any
 
 from distill.report import frontier, words
 from distill.report.plain import visible
+from distill.report.rounds import others
 
 Record = Mapping[str, Any]
 
@@ -61,7 +62,12 @@ def rounds(report: Record) -> dict[str, Any] | None:
     ]
     teacher = [(each["round"], each["teacher"]) for each in found if each.get("teacher") is not None]
     figure = frontier.quality_curve(found, "round", "round of refilling", whole=True, beside=teacher)
-    return {"figure": figure, "lines": lines, "n": words.count(found[-1].get("n"))}
+    return {
+        "figure": figure,
+        "lines": lines,
+        "n": words.count(found[-1].get("n")),
+        "others": others(found[-1]).capitalize(),
+    }
 
 
 def gain(difference: Record | None) -> str:

@@ -12,9 +12,13 @@ from distill.score.verdict import named, points
 def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     """ "round 1, 440 train rows: 81.2% (77.5 to 84.4); +3.4 points on the round before (+0.6 to +6.2)"."""
     rounds = summary.get("rounds", ())
-    if len(rounds) < 2:
+    if not rounds:
         return
     newest = rounds[-1]
+    if said := others(newest):
+        yield f"round by round: {said}"
+    if len(rounds) < 2:
+        return
     yield (
         f"round by round ({newest['split']} rows, never refilled; teacher {newest['teacher']:.1%}, "
         f"{named(newest['metric'])}):"
@@ -26,3 +30,10 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
             span = f"{points(change['low'])} to {points(change['high'])}"
             line += f"; {points(change['diff'])} points on the round before (95%: {span}, {change['n']} rows)"
         yield line
+
+
+def others(newest: Mapping[str, Any]) -> str:
+    """How many rounds are left out as they were measured on other rows; "" where none is."""
+    count = newest.get("left_out", 0)
+    of = "round was" if count == 1 else "rounds were"
+    return f"{count} earlier {of} compared on other rows and left out." if count else ""
