@@ -54,7 +54,8 @@ def tuning(place: Workplace, task: Task, config: SuspectsConfig) -> FinetuneConf
     if before.get("student_kind", "causal") != kind:
         before = {}
     before = {**before, "from_adapter": None}  # a student that has seen the rows suspects none
-    student = before.get("student", "local") if config.student == "auto" else config.student
+    student = before.get("student", "auto") if config.student == "auto" else config.student
+    student = "local" if student == "auto" else student  # of the kind that is fixed here
     fixed = {"student_kind": "classifier" if kind == "classifier" else "causal", "stage": "sft"}
     return fill(FinetuneConfig, {"student": student, "report_to": "none", **fixed}, before)
 

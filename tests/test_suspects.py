@@ -199,3 +199,16 @@ def test_it_needs_pairs(run, suspects):
     result = suspects()
     assert result.exit_code != 0
     assert "generate is not done yet" in str(result.exception)
+
+
+@pytest.mark.parametrize(("kind", "student_kind"), [("causal", "causal"), ("classifier", "classifier")])
+def test_folds_of_a_run_that_chose_for_itself_are_of_the_kind_asked_for(run, suspects, kind, student_kind):
+    from types import SimpleNamespace
+
+    from distill.workflow_suspects import tuning
+
+    run.record("finetune", {"student": "auto", "student_kind": student_kind, "epochs": 3})
+    found = tuning(SimpleNamespace(run=run), MOOD, SuspectsConfig(kind=kind))
+    assert (found.student, found.student_kind, found.epochs) == ("local", kind, 3)
+    named = tuning(SimpleNamespace(run=run), MOOD, SuspectsConfig(kind=kind, student="a/b"))
+    assert named.student == "a/b"

@@ -81,7 +81,7 @@ def find(
         flags, who = by_loss(search)
         labels = ()
     found = [suspect(pairs[flag.place], flag, labels) for flag in flags]
-    most = min(config.n or len(found), round((config.share or 1.0) * len(pairs)))
+    most = min(config.n or len(found), max(1, round((config.share or 1.0) * len(pairs))))
     how = {"kind": kind, "by": who, "folds": config.folds, "rows": len(pairs), "suspect": len(found)}
     return found[:most], how
 
@@ -111,7 +111,11 @@ def by_label(search: Search) -> tuple[list[Flag], list[str]]:
     if kind == "head":
         probabilities, who = by_heads(pairs, given, len(labels), fold, config, progress)
     else:
-        score = folds.classified if kind == "classifier" else folds.label_probabilities(labels)
+        score = (
+            folds.classified
+            if kind == "classifier"
+            else folds.label_probabilities(labels, reasons=task.rationale)
+        )
         probabilities = folds.by_students(task, pairs, fold, tuning, fit, score, progress)
         who = [f"{tuning.student} ({kind})"]
     return confident(probabilities, given), who
@@ -155,7 +159,7 @@ def by_loss(search: Search) -> tuple[list[Flag], list[str]]:
 
     task, pairs, kind, config, tuning, fit, progress = search
     fold = folds.assign([""] * len(pairs), config.folds, config.seed)
-    losses = folds.by_students(task, pairs, fold, tuning, fit, folds.losses, progress)
+    losses = folds.by_students(task, pairs, fold, tuning, fit, folds.losses(reasons=task.rationale), progress)
     return far_out(losses), [f"{tuning.student} ({kind})"]
 
 

@@ -4,10 +4,8 @@ Refuses to score a row with a model that was trained on it.
 """
 
 import random
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +14,9 @@ from distill.config import FinetuneConfig
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
+from distill.student.data import with_reason
 from distill.student.opening import open_student, trained_weights
+from distill.student.passing import folder_for
 from distill.types import Pair, Progress, Quiet, Task
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def by_students(
     for number in sorted(set(fold)):
         inside = [place for place, its in enumerate(fold) if its == number]
         rest = [pairs[place] for place, its in enumerate(fold) if its != number]
-        with tempfile.TemporaryDirectory() as folder:
-            small = Run.open(Path(folder), f"fold-{number + 1}", create=True)
+        with folder_for("training the students of the folds") as folder:
+            small = Run.open(folder, f"fold-{number + 1}", create=True)
             write_task(small.task, task)
             jsonl.replace(small.splits["train"], rest)
             fit(small, tuning, Quiet())
@@ -125,27 +125,40 @@ def classified(student: Any, pairs: Sequence[Pair]) -> Probabilities:
     return [found[index] for index in range(len(pairs))]
 
 
-def losses(student: Any, pairs: Sequence[Pair]) -> list[float]:
-    """Nats per token of each pair's answer, its end of turn included, by a language model."""
-    return [total / count for total, count in _answered(student, pairs)]
+def losses(*, reasons: bool = False) -> Callable[[Any, Sequence[Pair]], list[float]]:
+    """A score for `by_students`: nats per token of each answer and its end of turn, by a language model.
+
+    `reasons`: the students were taught the teacher's reason ahead of the answer, and are scored on both.
+    """
+
+    def score(student: Any, pairs: Sequence[Pair]) -> list[float]:
+        return [total / count for total, count in _answered(student, pairs, reasons=reasons)]
+
+    return score
 
 
-def label_probabilities(labels: Sequence[str]) -> Callable[[Any, Sequence[Pair]], Probabilities]:
-    """A score for `by_students`: what a language model gives each of `labels`, as whole answers, (n, K)."""
+def label_probabilities(
+    labels: Sequence[str], *, reasons: bool = False
+) -> Callable[[Any, Sequence[Pair]], Probabilities]:
+    """A score for `by_students`: what a language model gives each of `labels`, as whole answers, (n, K).
+
+    `reasons`: each behind the pair's reason, as the students were taught.
+    """
 
     def score(student: Any, pairs: Sequence[Pair]) -> Probabilities:
         import torch
 
         said = [msgspec.structs.replace(pair, answer=label) for pair in pairs for label in labels]
-        totals_NK = torch.tensor([total for total, _ in _answered(student, said)]).view(len(pairs), -1)
+        totals_NK = torch.tensor([total for total, _ in _answered(student, said, reasons=reasons)])
+        totals_NK = totals_NK.view(len(pairs), -1)
         probabilities: Probabilities = (-totals_NK).softmax(-1).tolist()
         return probabilities
 
     return score
 
 
-def _answered(student: Any, pairs: Sequence[Pair]) -> list[tuple[float, int]]:
-    """(nats, tokens) of each pair's last answer."""
+def _answered(student: Any, pairs: Sequence[Pair], *, reasons: bool) -> list[tuple[float, int]]:
+    """(nats, tokens) of each pair's last answer; its reason is ahead where students were taught `reasons`."""
     import torch
 
     from distill.student.causal import context_tokens, memory
@@ -153,6 +166,7 @@ def _answered(student: Any, pairs: Sequence[Pair]) -> list[tuple[float, int]]:
     from distill.student.loss import loss_sum
 
     limit = context_tokens(student.net.model)
-    rows = encode(student.chat, pairs, limit, train_on="last-answer", on_long="trim-prompt")
+    taught = [with_reason(pair) for pair in pairs] if reasons else pairs
+    rows = encode(student.chat, taught, limit, train_on="last-answer", on_long="trim-prompt")
     with memory("choose a smaller --student"), torch.inference_mode(), student.device.autocast():
         return [(loss_sum(student.net, [row], student.chat.pad).item(), row.target_tokens) for row in rows]

@@ -204,3 +204,67 @@ def test_the_command_lists_and_applies(run, student_folder):
     table = CliRunner().invoke(cli, [part for part in command if part != "--json"])
     assert table.exit_code == 0, table.output
     assert "training rows are suspect" in table.output
+
+
+@pytest.mark.parametrize("kind", ["text", "label"])
+def test_students_taught_reasons_are_scored_on_reason_and_answer(
+    run, chat, learner_of, float32, monkeypatch, kind
+):
+    """What `find` has them scored by, on a row: the very target that they were trained on."""
+    from types import SimpleNamespace
+
+    import msgspec
+    import torch
+
+    from distill.student import folds
+    from distill.student.encode import encode
+    from distill.student.loss import loss_sum
+
+    labels = tuple(map(Label, ("good", "bad"))) if kind == "label" else ()
+    task = Task("say", kind, "Say it.", labels=labels, rationale=True)
+    pairs = [msgspec.structs.replace(pair, rationale=f"it says {pair.input}") for pair in few_pairs(20)]
+    fill(run, pairs, task)
+    _, learner = learner_of()
+    student = SimpleNamespace(net=learner.net, chat=chat, device=float32)
+    given = []
+
+    def by_students(task, pairs, fold, tuning, fit, score, progress):
+        given.append(score(student, pairs))
+        return given[0]
+
+    monkeypatch.setattr(folds, "by_students", by_students)
+    find(run, task, SuspectsConfig(folds=2, kind="causal"), FinetuneConfig(), nobody, Quiet())
+
+    def target(answer):
+        text = f"it says {pairs[0].input}\nAnswer: {answer}"
+        (row,) = encode(chat, [Pair.make(pairs[0].messages, text, "test")], 256)
+        return loss_sum(learner.net, [row], chat.pad).item(), row.target_tokens
+
+    if kind == "label":
+        totals = torch.tensor([-target(label)[0] for label in ("good", "bad")])
+        assert given[0][0] == pytest.approx(totals.softmax(-1).tolist(), abs=1e-4)
+    else:
+        total, count = target(pairs[0].answer)
+        assert given[0][0] == pytest.approx(total / count, abs=1e-4)
+
+
+def test_a_share_of_less_than_a_row_lists_one(run, student_folder):
+    fill(run, flipped(labelled(60), {3, 11, 20}))
+    config = SuspectsConfig(student=str(student_folder), share=0.001)
+    found, how = find(run, RATE, config, FinetuneConfig(), nobody, Quiet())
+    assert len(found) == 1
+    assert how["suspect"] >= 3
+
+
+def test_an_interrupted_fold_promises_nothing(run, student_folder):
+    from distill.errors import Interrupted
+
+    fill(run, few_pairs(20), Task("say", "text", "Say it."))
+
+    def interrupted(*_):
+        raise Interrupted("interrupted after step 3 of 9; it is kept")
+
+    task = Task("say", "text", "Say it.")
+    with pytest.raises(Interrupted, match="has to be done anew") as caught:
+        find(run, task, SuspectsConfig(folds=2), FinetuneConfig(), interrupted, Quiet())
+    assert "kept" not in caught.value.message
