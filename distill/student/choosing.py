@@ -3,11 +3,9 @@
 Refuses to prefer a better score that chance explains: then the faster one is recommended.
 """
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -15,6 +13,7 @@ import msgspec
 from distill.config import FinetuneConfig
 from distill.errors import UsageError
 from distill.parse import parse_answer
+from distill.score.growth import nested
 from distill.score.paired import paired_difference
 from distill.score.stats import wilson
 from distill.store import jsonl
@@ -22,6 +21,7 @@ from distill.store.run import Run
 from distill.store.taskfile import read_task, write_task
 from distill.student.asking import answers, with_room
 from distill.student.opening import Kind, open_student, parameters_of, trained_weights
+from distill.student.passing import folder_for
 from distill.types import Pair, Progress, Quiet, Task
 
 TRAIN_ROWS, VALID_ROWS = 200, 100
@@ -104,7 +104,7 @@ def choose(
             where="--student-kind auto",
             hint="say causal or classifier, or generate with --valid-share above 0",
         )
-    few, judged = train[:TRAIN_ROWS], valid[:VALID_ROWS]
+    few, judged = sample(train, TRAIN_ROWS, config.seed), sample(valid, VALID_ROWS, config.seed)
     trials = [tried(kind, task, config, progress, few, judged, fit) for kind in get_args(Kind)]
     for trial in trials:
         progress.say(sentence(trial))
@@ -115,6 +115,18 @@ def choose(
         for trial in trials
     ]
     return picked, {"picked": picked, "reason": reason, "train_rows": len(few), "trials": shown}
+
+
+def sample(pairs: Sequence[Pair], most: int, seed: int) -> list[Pair]:
+    """At most `most` of `pairs`, in order: one of each answer, then each answer in its due share."""
+    first: dict[str, int] = {}
+    for place, pair in enumerate(pairs):
+        first.setdefault(pair.answer, place)
+    chosen = list(first.values())[:most]
+    rest = [place for place in range(len(pairs)) if place not in {*chosen}]
+    size = most - len(chosen)
+    more = nested([pairs[place].answer for place in rest], [size], seed)[size]
+    return [pairs[place] for place in sorted([*chosen, *(rest[at] for at in more)])]
 
 
 def tried(
@@ -130,15 +142,16 @@ def tried(
     from distill.student.device import pick
 
     progress.begin(f"trying a {kind} student on {len(train)} rows", None)
-    with tempfile.TemporaryDirectory() as folder:
-        small = Run.open(Path(folder), kind, create=True)
+    with folder_for("trying which kind of student is better") as folder:
+        small = Run.open(folder, kind, create=True)
         write_task(small.task, task)
         jsonl.replace(small.splits["train"], train)
         jsonl.replace(small.splits["valid"], valid)
         began = time.perf_counter()
-        summary = fit(small, replace(config, student=name_for(config, kind), student_kind=kind), Quiet())
+        name = name_for(config, kind)
+        summary = fit(small, replace(config, student=name, student_kind=kind, report_to="none"), Quiet())
         train_s = time.perf_counter() - began
-        weights = trained_weights(name_for(config, kind), kind, small.adapter)
+        weights = trained_weights(name, kind, small.adapter)
         student = open_student(weights, pick(config.device, config.dtype), small.adapter)
         room = summary["answer_tokens_max"] + ROOM_TOKENS
         asked, began = with_room(student, valid, room), time.perf_counter()

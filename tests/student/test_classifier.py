@@ -335,6 +335,74 @@ def test_auto_tries_both_and_says_why(run, encoder, monkeypatch):
     assert {answer.text for answer in answers(opened(run, config), labelled(3))}
 
 
+@pytest.fixture
+def both_local(monkeypatch, encoder, tmp_path):
+    """The installed models of either kind are tiny ones."""
+    from distill import weights
+    from distill.student import opening
+    from tests.student.tiny import byte_tokenizer, tiny_model
+
+    lm = tmp_path / "lm"
+    tiny_model().save_pretrained(lm)
+    byte_tokenizer().save_pretrained(lm)
+    monkeypatch.setattr(weights, "local_weights", lambda name: weights.student_weights(str(lm)))
+    monkeypatch.setattr(opening, "encoder_weights", lambda name: weights.student_weights(str(encoder)))
+
+
+def test_student_auto_on_the_command_line_tries_both_and_trains_one(run, both_local, monkeypatch, capsys):
+    """Rows in the order of their labels, as many a file has them; reports are of the run alone."""
+    from distill.student import choosing, trainer
+    from tests.test_cli import distill
+
+    monkeypatch.setattr(choosing, "TRAIN_ROWS", 12)
+    monkeypatch.setattr(choosing, "VALID_ROWS", 6)
+    reported = []
+    monkeypatch.setattr(trainer, "check_report", reported.append)
+    for name in ("train", "valid"):
+        pairs = [pair for _, pair in jsonl.read(run.splits[name], Pair)]
+        jsonl.replace(run.splits[name], sorted(pairs, key=lambda pair: pair.answer))
+    run.finish("generate", {"accepted": 51}, {})
+    words = ["--student", "auto", "--report-to", "tensorboard", "--max-steps", "2", "--batch-size", "8"]
+    command = ["--runs-dir", run.root.parent, "--json", "finetune", *words, "--device", "cpu"]
+    assert distill(*command, "--dtype", "float32") in (0, 3)
+    choice = json.loads(capsys.readouterr().out)["choice"]
+    assert [trial["kind"] for trial in choice["trials"]] == ["causal", "classifier"]
+    assert [trial["rows"] for trial in choice["trials"]] == [6, 6]
+    assert choice["train_rows"] == 12
+    assert run.summary("finetune").get("student_kind", "causal") == choice["picked"]
+    assert reported == ["none", "none", "tensorboard"]
+
+
+def test_trials_see_every_answer_whatever_the_order_of_rows():
+    from collections import Counter
+
+    from distill.student.choosing import sample
+
+    def made(answer, count):
+        return [Pair.make((Message("user", f"{answer} {n}"),), answer, "test") for n in range(count)]
+
+    pairs = [*made("common", 900), *made("some", 99), *made("rare", 1)]
+    few = sample(pairs, 200, 0)
+    assert Counter(pair.answer for pair in few) == pytest.approx(
+        {"common": 180, "some": 19, "rare": 1}, abs=2
+    )
+    assert few == sorted(few, key=pairs.index)
+    assert few == sample(pairs, 200, 0) != sample(pairs, 200, 1)
+    assert sample(pairs[:50], 200, 0) == pairs[:50]
+
+
+def test_an_interrupted_trial_promises_nothing(encoder):
+    from distill.errors import Interrupted
+    from distill.student.choosing import tried
+
+    def interrupted(*_):
+        raise Interrupted("interrupted after step 3 of 9; it is kept")
+
+    with pytest.raises(Interrupted, match="has to be done anew") as caught:
+        tried("classifier", TASK, config_of(encoder), Quiet(), labelled(9), labelled(3), interrupted)
+    assert "kept" not in caught.value.message
+
+
 def test_a_row_too_long_for_one_kind_is_one_it_gets_wrong(encoder):
     from distill.steps.finetune import finetune
     from distill.student.choosing import tried
