@@ -30,15 +30,19 @@ def chat():
 
 
 @pytest.fixture
-def learner_of(chat, float32):
+def learner_of(chat):
     """A function: a fresh tiny model with LoRA on it -> (peft model, Learner)."""
     from distill.student import causal, forward, lora
+    from distill.student.device import Device
     from distill.student.loop import Learner
 
-    def make(*, seed=0, dropout=0.0, **changes):
-        model = causal.prepare(tiny_model(**changes), float32)
+    def make(*, seed=0, dropout=0.0, dtype="float32", **changes):
+        device = Device("cpu", dtype, f"CPU, {dtype} (test)")
+        model = causal.prepare(tiny_model(**changes), device)
         wrapped = lora.attach(model, lora.LoraShape(4, 8, dropout), seed)
-        return wrapped, Learner(forward.open_net(model), lora.trainable(wrapped), chat.pad, float32)
+        with device.autocast():
+            net = forward.open_net(model)
+        return wrapped, Learner(net, lora.trainable(wrapped), chat.pad, device)
 
     return make
 

@@ -93,6 +93,23 @@ def test_what_the_step_leaves(run, student_folder):
     ]
 
 
+def test_tensorboard_gets_every_step_and_nobody_gets_anything_unasked(run, student_folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    finetune(run, config_of(student_folder), Quiet())
+    assert not run.reports.exists()
+    finetune(run, config_of(student_folder, report_to="tensorboard"), Quiet())
+    (events,) = run.reports.rglob("events.*")
+    found = EventAccumulator(str(events)).Reload()
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    losses = {each.step: each.value for each in found.Scalars("train/loss")}
+    assert losses == pytest.approx({line["step"]: line["loss"] for line in lines}, rel=1e-3)
+    valid = {each.step: each.value for each in found.Scalars("eval/loss")}
+    assert valid == pytest.approx(
+        {line["step"]: line["valid_loss"] for line in lines if line["valid_loss"] is not None}, rel=1e-3
+    )
+
+
 def test_it_can_be_run_again(run, student_folder):
     finetune(run, config_of(student_folder), Quiet())
     finetune(run, config_of(student_folder, max_steps=3), Quiet())

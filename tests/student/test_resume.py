@@ -28,17 +28,17 @@ NAMES = ("step", "epoch", "loss", "lr", "grad_norm", "valid_loss", "valid_exact"
 
 
 @pytest.mark.parametrize("engine", ["trainer", "loop"])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_resumed_curve_is_the_unbroken_one(chat, learner_of, tmp_path, engine, seed):
+@pytest.mark.parametrize(("seed", "dtype"), [(0, "float32"), (1, "float32"), (2, "float32"), (3, "bfloat16")])
+def test_the_resumed_curve_is_the_unbroken_one(chat, learner_of, tmp_path, engine, seed, dtype):
     recipe = recipe_of(engine=engine, seed=seed, lora_dropout=0.1, epochs=3, schedule="cosine")
     rows = rows_of(chat, 26)
     train, valid = rows[:18], rows[18:]
-    _, learner = learner_of(dropout=0.1)
+    _, learner = learner_of(dropout=0.1, dtype=dtype)
     whole, records = fitted(learner, train, valid, recipe)
     stop_at = sorted(random.Random(seed).sample(range(1, whole.steps), 2))
     there, path = [], tmp_path / "checkpoint.safetensors"
     for stop in (*stop_at, None):  # each part in a process that knows nothing: a fresh model
-        _, other = learner_of(dropout=0.1)
+        _, other = learner_of(dropout=0.1, dtype=dtype)
         watch = {"checkpoint": path, "made_from": {"a": 1}, "stopped": lambda stop=stop: len(there) == stop}
         if stop is None:
             trained = fitted_on(other, train, valid, recipe, there, watch)

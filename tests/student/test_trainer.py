@@ -36,6 +36,24 @@ def test_loop_and_trainer_are_one_curve(chat, learner_of, changes):
     assert first.best_step == second.best_step
 
 
+def test_loop_and_trainer_are_one_curve_in_bfloat16_near_that_of_float32(chat, learner_of):
+    import torch
+
+    rows, runs = rows_of(chat, 26), []
+    for engine, dtype in [("trainer", "bfloat16"), ("loop", "bfloat16"), ("loop", "float32")]:
+        wrapped, learner = learner_of(dtype=dtype)
+        _, records = fitted(learner, rows[:18], rows[18:], recipe_of(engine=engine))
+        assert {weight.dtype for weight in learner.parameters} == {torch.float32}
+        assert wrapped.get_input_embeddings().weight.dtype == getattr(torch, dtype)
+        runs.append((records, weights_of(learner)))
+    (first, weights), (second, other_weights), (exact, _) = runs
+    for name in ("loss", "grad_norm"):
+        assert curve(first, name) == pytest.approx(curve(second, name), abs=1e-5), name
+    assert (weights - other_weights).abs().max() < 1e-5
+    assert curve(first, "loss") != curve(exact, "loss")
+    assert curve(first, "loss") == pytest.approx(curve(exact, "loss"), rel=0.05)
+
+
 def test_loop_and_trainer_are_one_curve_on_the_real_model(smollm2, float32):
     """SmolLM2-135M in 30 layers, tied embeddings and its own template: three steps, validated after each."""
     from copy import deepcopy
