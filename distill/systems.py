@@ -21,7 +21,7 @@ from distill.store.answers import Answers, Row, Said
 from distill.store.run import Run, digest
 from distill.student.protocol import Student
 from distill.teacher.flow import ordered
-from distill.teacher.ledgered import GONE
+from distill.teacher.ledgered import GONE, Ledgered
 from distill.teacher.protocol import Teacher
 from distill.types import Candidate, Message, Pair, Prediction, Progress, Request, Task, content_id
 
@@ -148,6 +148,8 @@ async def ask_teacher(
         if not rows:
             raise
         progress.say(f"warning: {len(unknown)} {who} answers cannot be had: {error.message}")
+    for row in rows if isinstance(teacher, Ledgered) else ():
+        answers.price(row.key, teacher.price(teaching.request(row.pair), len(sample)))
     return rows
 
 

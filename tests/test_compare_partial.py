@@ -4,6 +4,7 @@ import pytest
 
 from distill.config import FinetuneConfig
 from distill.steps.finetune import made_from
+from distill.steps.verifying import verify
 from tests.teacher.fault_server import FaultServer, chat, error
 from tests.test_cli import distill
 from tests.test_compare_step import CannedStudent, gold_of, run, text, wrong_on  # noqa: F401
@@ -91,3 +92,23 @@ def test_a_ceiling_that_was_lost_is_asked_for_again(place, capsys):
         assert len(server.asked) - before == 10
     assert place.summary("compare")["ceiling"]["n"] == 10
     assert "the report is partial (10 rows have no second answer)" in told(capsys)
+
+
+def test_prices_given_later_are_those_of_answers_that_had_none_and_can_be_mended(place, capsys):
+    with FaultServer(right) as server:
+        flags = at(server.url, "--ask-twice", 0, "--hardware-usd-per-hour", 0)
+        compare(place, *flags)
+        report = place.summary("compare")
+        assert report["economics"]["teacher_usd_per_1000"] is None
+        place.ledger("generate").write_bytes(place.ledger("compare").read_bytes())
+        asked = len(server.asked)
+        for usd in (100, 50):
+            compare(place, *flags, "--price-in", usd, "--price-out", usd)
+            assert "prices changed" in told(capsys)
+            report = place.summary("compare")
+            assert report["economics"]["teacher_usd_per_1000"] == pytest.approx(1000 * 12 * usd / 1e6)
+            assert report["economics"]["upfront_usd"]["teacher"] == pytest.approx(40 * 12 * usd / 1e6)
+            verify(place)
+        compare(place, *flags)
+        assert "compare is done and nothing changed" in told(capsys)
+        assert len(server.asked) == asked

@@ -42,6 +42,8 @@ from distill.systems import (
     time_student,
 )
 from distill.teacher.ledger import spent
+from distill.teacher.ledgered import Ledgered
+from distill.teacher.prices import UNKNOWN, Prices
 from distill.teacher.protocol import Teacher
 from distill.types import Prediction, Progress, Task
 
@@ -50,7 +52,7 @@ SHORT = ("accepted", "tried", "dropped", "calls", "cost_usd", "splits")
 """What of generate's receipt stands in the report."""
 
 
-def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
+def made_from(run: Run, config: CompareConfig, teacher: str, prices: Prices = UNKNOWN) -> dict[str, Any]:
     """What the report depends on, by name."""
     knobs = {name: value for name, value in asdict(config).items() if name not in ("gold", "verify")}
     return {
@@ -58,6 +60,7 @@ def made_from(run: Run, config: CompareConfig, teacher: str) -> dict[str, Any]:
         "gold file": digest(config.gold),
         **files_of(run),
         "teacher": teacher,
+        "prices": [prices.input, prices.output] if prices.known else None,
         "scoring": SCORING,
     }
 
@@ -83,6 +86,7 @@ async def compare(
     if only:
         student, base = student.limited_to(only), base.limited_to(only)
     foretell(held_out, progress)
+    prices = teacher.prices if isinstance(teacher, Ledgered) else UNKNOWN
     making = aside(run)
     teaching, room = Teaching.of(run, task), answer_tokens(run)
     answers = Answers(answers_of(run, making), task)
@@ -108,7 +112,7 @@ async def compare(
         gold_left_out=held_out.gold_left_out,
         gold_duplicates=held_out.gold_duplicates,
         test_duplicates=held_out.test_duplicates,
-        upfront_usd=upfront(run, config),
+        upfront_usd=upfront(run, config, teacher.identity, prices),
         data=receipt(run),
         told=tuple(told),
         without_teacher=without_teacher,
@@ -119,7 +123,7 @@ async def compare(
     report = build(task, config, predictions, measured) | verdicts
     report |= keep_round(making, task, report["split"], predictions, config.seed)
     write_cascade(making, report)
-    making.finish("compare", report, made_from(run, config, teacher.identity))
+    making.finish("compare", report, made_from(run, config, teacher.identity, prices))
     put_in_place(run, making)
     write_html(run, report)  # last, and from what is on disk: a page that cannot be written costs no number
     return report
@@ -232,9 +236,9 @@ def promptable(run: Run, teaching: Teaching, held_out: HeldOut) -> bool:
     return any(teaching.shown(pair) != tuple(pair.messages) for pair in pairs)
 
 
-def upfront(run: Run, config: CompareConfig) -> dict[str, float | None]:
+def upfront(run: Run, config: CompareConfig, teacher: str, prices: Prices) -> dict[str, float | None]:
     """What the student cost so far, in USD: teacher calls of explore and generate, and its training."""
-    paid = [spent(run.ledger(step))[1] for step in ("explore", "generate")]
+    paid = [spent(run.ledger(step), prices, teacher)[1] for step in ("explore", "generate")]
     known = [cost for cost in paid if cost is not None]
     seconds, hourly = (run.summary("finetune") or {}).get("seconds"), config.hardware_usd_per_hour
     return {

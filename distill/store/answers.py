@@ -57,6 +57,11 @@ class Answers:
         self._said[row.key] = said
         self._appender.append(self._record(who, row))
 
+    def price(self, key: str, cost_usd: float | None) -> None:
+        """Let the answer of this key have cost that; None: what it is said to have cost stands."""
+        if cost_usd is not None:
+            self._said[key] = msgspec.structs.replace(self._said[key], cost_usd=cost_usd)
+
     def of(self, who: str, rows: Sequence[Row]) -> list[Prediction]:
         """One prediction a row, in order; parsed anew, so that a changed parser or label counts."""
         return [self._prediction(who, row) for row in rows]

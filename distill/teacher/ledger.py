@@ -12,6 +12,8 @@ import msgspec
 
 from distill.errors import DataError
 from distill.store import jsonl
+from distill.teacher.prices import UNKNOWN, Prices
+from distill.teacher.wire import cost_usd
 from distill.types import Completion, Request, content_id
 
 HINT = "a ledger line is never edited by hand: restore the file, or move it away"
@@ -74,6 +76,8 @@ class _Price(msgspec.Struct, frozen=True):
     """All that is read of a line to add up what was paid."""
 
     cost_usd: float | None
+    usage: Usage = Usage()
+    teacher: str = ""
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,9 +174,10 @@ class Ledger:
         self.cost_usd = add_cost(self.cost_usd, cost_usd)
 
 
-def spent(path: Path) -> tuple[int, float | None]:
+def spent(path: Path, prices: Prices = UNKNOWN, teacher: str = "") -> tuple[int, float | None]:
     """Calls in a ledger and their USD (None: some price is unknown), leaving the file as it is.
 
+    Calls to `teacher` whose price nobody knew when they were made are counted at `prices`.
     A damaged last line is passed over: its process was killed, or is just writing it. Raises DataError
     (file:line) where one before it is damaged. No file is no call.
     """
@@ -183,11 +188,20 @@ def spent(path: Path) -> tuple[int, float | None]:
         if damaged:
             raise damaged
         try:
-            cost_usd = add_cost(cost_usd, msgspec.json.decode(line, type=_Price).cost_usd)
+            call = msgspec.json.decode(line, type=_Price)
+            paid = priced(call.cost_usd, call.usage, prices) if call.teacher == teacher else call.cost_usd
+            cost_usd = add_cost(cost_usd, paid)
             calls += 1
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             damaged = DataError(f"not a call: {error}", where=f"{path}:{number}", hint=HINT)
     return calls, cost_usd
+
+
+def priced(paid_usd: float | None, used: Usage | Completion, prices: Prices) -> float | None:
+    """What was paid for a call; where that is unknown, what its tokens cost at `prices`."""
+    if paid_usd is not None:
+        return paid_usd
+    return cost_usd(used.prompt_tokens, used.completion_tokens, prices.input, prices.output)
 
 
 def add_cost(total_usd: float | None, cost_usd: float | None) -> float | None:

@@ -8,8 +8,9 @@ import asyncio
 from distill.errors import CredentialsError, Interrupted, StorageError, TeacherGone, UnknownModel
 from distill.teacher.batch import BatchTeacher
 from distill.teacher.budget import Budget
-from distill.teacher.ledger import Ledger, add_cost, call_key
+from distill.teacher.ledger import Ledger, add_cost, call_key, priced
 from distill.teacher.pool import Pool
+from distill.teacher.prices import UNKNOWN, Prices
 from distill.teacher.protocol import Teacher
 from distill.types import Completion, Request
 
@@ -33,7 +34,9 @@ class Ledgered:
     price was unknown). The ledger's own counts go over all sessions.
     """
 
-    def __init__(self, teacher: Teacher, ledger: Ledger, budget: Budget | None = None) -> None:
+    def __init__(
+        self, teacher: Teacher, ledger: Ledger, budget: Budget | None = None, prices: Prices = UNKNOWN
+    ) -> None:
         self._teacher = teacher
         self._pool = teacher if isinstance(teacher, (Pool, BatchTeacher)) else None
         self._buying: dict[str, _Purchase] = {}
@@ -46,6 +49,7 @@ class Ledgered:
         self.completion_tokens = 0
         self.cost_usd: float | None = 0.0
         self.budget = budget
+        self.prices = prices
 
     @property
     def model(self) -> str:
@@ -93,6 +97,11 @@ class Ledgered:
             await self._wait(purchase)
         self.reused += reused
         return answer
+
+    def price(self, request: Request, sample: int = 0) -> float | None:
+        """What the stored answer cost, or would at the `prices` there are; None where that is unknown."""
+        answer = self.ledger.get(call_key(self.identity, request, sample), request.max_tokens)
+        return priced(answer.cost_usd, answer, self.prices) if answer else None
 
     def stop(self) -> None:
         """Send nothing more; calls already sent go on, and stored answers are still given."""

@@ -81,8 +81,8 @@ def open_teacher(
             left_out=teacher.left_out,
             say=say,
         )
-        return Ledgered(batches, ledger, budget)
-    return Ledgered(pool, ledger, budget)
+        return Ledgered(batches, ledger, budget, prices)
+    return Ledgered(pool, ledger, budget, prices)
 
 
 def owes(batches: Path, identity: str) -> bool:

@@ -47,6 +47,7 @@ class Prices(msgspec.Struct, frozen=True):
 
 
 FREE = Prices(0.0, 0.0, source="local")
+UNKNOWN = Prices()
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
