@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "compare.json"
-ARMS = ("row by row", "padded batches", "generate_batch", "distill")
+ARMS = ("row by row", "padded batches", "generate_batch", "distill", "distill, labels alone")
 BATCH = 32
 ROOM = 16
 PACKAGES = ("torch", "transformers", "peft")
@@ -117,12 +117,13 @@ def by_generate_batch(student: Any, conversations: list) -> list[str]:
     return [until(stops, student, row.generated_tokens) for row in rows]
 
 
-def answers(arm: str, student: Any, conversations: list) -> list[str]:
-    """What that arm says to each conversation."""
+def answers(arm: str, student: Any, conversations: list, labels: tuple[str, ...]) -> list[str]:
+    """What that arm says to each conversation; the last one may say nothing but `labels`."""
     if arm == "generate_batch":
         return by_generate_batch(student, conversations)
-    if arm != "distill":
+    if not arm.startswith("distill"):
         return by_generate(student, conversations, 1 if arm == "row by row" else BATCH)
+    student = student.limited_to(labels) if arm.endswith("labels alone") else student
     found = dict(student.answer(conversations, max_new_tokens=ROOM, batch_size=BATCH))
     return [found[place].text for place in range(len(conversations))]
 
@@ -137,12 +138,13 @@ def work(arm: str, run: Path, dtype: str, threads: int) -> None:
     student, task = opened(run, dtype)
     if arm == "generate_batch":
         merge(student)
-    answers(arm, student, [student_messages(task, text) for text in ("warm", "warmer still")])
+    labels = tuple(task.label_names)
+    answers(arm, student, [student_messages(task, text) for text in ("warm", "warmer still")], labels)
     print(json.dumps({"device": student.device.line}), flush=True)
     for line in sys.stdin:
         conversations = [student_messages(task, text) for text in json.loads(line)]
         wall, cpu = time.perf_counter(), time.process_time()
-        said = answers(arm, student, conversations)
+        said = answers(arm, student, conversations, labels)
         took = {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps({"said": said, **took, "peak_mb": peak}), flush=True)
