@@ -20,7 +20,7 @@ from distill.store import jsonl
 from distill.store.run import STEPS, Run, Step
 from distill.store.taskfile import read_task, write_task
 from distill.student import stopping
-from distill.teacher.opening import identity_of, prices_of
+from distill.teacher.opening import identity_of, known_identity, prices_of
 from distill.types import Task
 from distill.workflow_explore import explore, pick_requests
 from distill.workplace import (
@@ -194,13 +194,15 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
             return report, views.verified(place.run, report)
         needs(place.run, "finetune")
         teacher_config = place.teacher_config(given)
-        source = step.made_from(place.run, config, identity_of(teacher_config), prices_of(teacher_config))
+        identity = known_identity(teacher_config, place.run)
+        source = step.made_from(place.run, config, identity, prices_of(teacher_config))
         summary = known_report(place, source)
         if summary is None:
             spend = fill(SpendConfig, given)
             check_trained(place)
             ready.check_rows(place.run, config)
-            ready.check_asked(teacher_config, config, spend)
+            if gone := ready.check_asked(place.run, teacher_config, config, spend):
+                place.console.say(gone)
             judge = find_judge(place, config, teacher_config, spend, counted)
             others = find_others(place, config.also)
             ready.check_others(others)

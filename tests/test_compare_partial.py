@@ -1,13 +1,20 @@
 """compare typed where the teacher is not all there: what is known counts, the rest is asked later."""
 
+import asyncio
+
 import pytest
 
-from distill.config import FinetuneConfig
+from distill.config import CompareConfig, FinetuneConfig
+from distill.steps.compare import compare as step
 from distill.steps.finetune import made_from
 from distill.steps.verifying import verify
+from distill.teacher.ledger import Ledger
+from distill.teacher.ledgered import Ledgered
+from distill.teacher.scripted import ScriptedTeacher
+from distill.types import Quiet
 from tests.teacher.fault_server import FaultServer, chat, error
 from tests.test_cli import distill
-from tests.test_compare_step import CannedStudent, gold_of, run, text, wrong_on  # noqa: F401
+from tests.test_compare_step import CannedStudent, gold_of, run, teacher_that, wrong_on  # noqa: F401
 
 pytestmark = pytest.mark.slow  # together they take seconds
 
@@ -112,3 +119,59 @@ def test_prices_given_later_are_those_of_answers_that_had_none_and_can_be_mended
         compare(place, *flags)
         assert "compare is done and nothing changed" in told(capsys)
         assert len(server.asked) == asked
+
+
+def answered_by(place, identity, rows):
+    """A first compare of only the first `rows` rows, whose teacher of that identity is still there."""
+
+    class Was(ScriptedTeacher):
+        identity = ""
+
+    Was.identity = identity
+    config = CompareConfig(ask_twice=0, max_rows=rows)
+    ledger = Ledger(place.ledger("compare"))
+    teacher = Ledgered(Was(teacher_that(wrong_on(()))._reply, model="big"), ledger)
+    student = CannedStudent(wrong_on([1]))
+
+    async def work():
+        try:
+            await step(place, config, teacher, student, student, Quiet())
+        finally:
+            await teacher.close()
+
+    place.folder("compare")
+    asyncio.run(work())
+
+
+RETIRED = [
+    ("big @ https://api.openai.com/v1", ("--teacher", "big", "--base-url", "https://api.openai.com/v1"), 4),
+    ("local gone.gguf 123", ("--teacher", "local", "--local-model", "models/gone.gguf"), 2),
+]
+
+
+@pytest.mark.parametrize(("identity", "flags", "code"), RETIRED, ids=["no key", "no file"])
+def test_a_teacher_that_cannot_be_opened_any_more_is_heard_as_far_as_the_run_knows_it(
+    place, capsys, monkeypatch, identity, flags, code
+):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert compare(place, *flags) == code
+    assert not place.opened
+    answered_by(place, identity, 12)
+    why = "no API key" if code == 4 else "no such file"
+    capsys.readouterr()
+    assert compare(place, *flags, "--ask-twice", 5) == 3
+    report, said = place.summary("compare"), told(capsys)
+    assert (report["rows"]["test"], report["rows"]["without_teacher"]) == (12, {"test": 28})
+    assert f"warning: {why}" in said
+    assert "warning: 28 teacher answers cannot be had: " in said
+    assert any("agrees with itself is unknown" in note for note in report["notes"])
+    assert report["systems"][0]["model"] == ("big" if code == 4 else "gone.gguf")
+    answered_by(place, identity, 40)
+    compare(place, *flags, "--ask-twice", 0)
+    assert "without_teacher" not in place.summary("compare")["rows"]
+    capsys.readouterr()
+    compare(place, *flags, "--ask-twice", 0)
+    assert "compare is done and nothing changed" in told(capsys)
+    assert not distill("--runs-dir", place.root.parent, "--run", place.name, "status")
+    other = ("--teacher", "another", *flags[2:]) if code == 4 else (*flags[:3], "other.gguf")
+    assert compare(place, *other) == code

@@ -12,7 +12,7 @@ from distill.held_out import gather_rows
 from distill.store.run import Run
 from distill.store.taskfile import read_task
 from distill.systems import Other, allowed, own_rules
-from distill.teacher.opening import LOCAL, check_budget, check_openable, prices_of
+from distill.teacher.opening import LOCAL, check_budget, check_openable, prices_of, retired
 from distill.weights import student_weights
 
 
@@ -24,15 +24,17 @@ def check_rows(run: Run, config: CompareConfig) -> None:
     own_rules(run, {})
 
 
-def check_asked(teacher: TeacherConfig, config: CompareConfig, spend: SpendConfig) -> None:
-    """Raises UsageError or CredentialsError where teacher or judge cannot be opened, or no budget kept."""
+def check_asked(run: Run, teacher: TeacherConfig, config: CompareConfig, spend: SpendConfig) -> str:
+    """A warning where the teacher cannot be opened any more, and only answers the run has are heard; else "".
+
+    Raises UsageError or CredentialsError where teacher or judge cannot be opened, or no budget kept.
+    """
     check_budget(teacher, prices_of(teacher), spend.budget)
-    asked = [teacher]
+    gone = retired(teacher, run)
     if config.judge not in ("off", "teacher"):
         base_url = None if config.judge == LOCAL else config.judge_base_url or teacher.base_url
-        asked.append(replace(teacher, teacher=config.judge, base_url=base_url))
-    for each in asked:
-        check_openable(each)
+        check_openable(replace(teacher, teacher=config.judge, base_url=base_url))
+    return f"warning: {gone.why.message}: going on with the answers that the run has" if gone else ""
 
 
 def check_others(others: Sequence[Other]) -> None:

@@ -24,6 +24,7 @@ from distill.teacher.openai_client import OpenAITeacher
 from distill.teacher.pool import Pool
 from distill.teacher.prices import FREE, Prices, price_of
 from distill.teacher.protocol import Teacher
+from distill.teacher.retired import Retired, heard, heard_local, label
 from distill.teacher.standing import reconcile, standing
 
 LOCAL = "local"
@@ -48,7 +49,8 @@ def open_teacher(
 
     With `budget_usd`, what `step` and the steps `counted` with it spend, over all their sessions, never goes
     over that. `batch` sends through the Batch API, which tells `say` how far it is; what an earlier session
-    left in a batch is waited for either way. Raises CredentialsError where a key is needed and absent,
+    left in a batch is waited for either way. In compare a teacher that is `retired` says nothing new and is
+    no error. Raises CredentialsError where a key is needed and absent,
     UsageError where the base URL or the price file is wrong, the model cannot be opened or a budget is given
     and no price known, DataError where a ledger is damaged.
     """
@@ -57,7 +59,10 @@ def open_teacher(
     check_budget(config, prices, budget_usd)
     if batch and config.teacher == LOCAL:
         raise UsageError("the embedded model has no Batch API", where="--batch", hint="leave it out")
-    teacher = _local(config) if config.teacher == LOCAL else _remote(config, os.environ, prices, run)
+    gone = retired(config, run) if step == "compare" else None
+    teacher = gone or (
+        _local(config) if config.teacher == LOCAL else _remote(config, os.environ, prices, run)
+    )
     run.folder(step)
     ledger = Ledger(run.ledger(step), also_read=run.ledgers())
     budget = _budget(run, step, prices, budget_usd, counted)
@@ -130,6 +135,32 @@ def _budget(
     others = [standing(run.ledger(other), run.journal(other), prices) for other in counted if other != step]
     others_usd = sum(other.total_usd for other in others)
     return Budget(budget_usd, prices, run.journal(step), before, others_usd=others_usd)
+
+
+def retired(config: TeacherConfig, run: Run) -> Retired | None:
+    """The teacher where it cannot be opened, but answered in this run before; None where it can.
+
+    Raises as `check_openable` where it never answered.
+    """
+    try:
+        check_openable(config)
+    except (UsageError, CredentialsError) as error:
+        identity = known_identity(config, run)
+        if identity not in heard(run):
+            raise
+        return Retired(label(identity) if config.teacher == LOCAL else config.teacher, identity, error)
+    return None
+
+
+def known_identity(config: TeacherConfig, run: Run) -> str:
+    """`identity_of`, of an embedded model whose file is gone too where the run has its answers."""
+    try:
+        return identity_of(config)
+    except UsageError:
+        known = heard_local(run, config) if config.teacher == LOCAL else None
+        if known is None:
+            raise
+        return known
 
 
 def identity_of(config: TeacherConfig) -> str:
