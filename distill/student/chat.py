@@ -5,6 +5,7 @@ Refuses to render text and tokenize it again, and to look for markers in it: ids
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from distill.store.run import read_json
 from distill.types import Message
 
 STYLE = "distill_chat.json"
+DAY = date(2024, 7, 26)
+"""The day in every prompt of a template that names one: what Llama 3's says where it knows no date."""
 # For a tokenizer that ships no template. The blank before the answer is outside the prompt, so that
 # byte-pair and sentencepiece tokenizers alike make the answer's first token of it.
 PLAIN_TEMPLATE = (
@@ -72,10 +75,17 @@ class Chat:
         return turns
 
 
-def open_chat(tokenizer: Any, *, drops_system: bool = False, efficient_eos: bool = False) -> Chat:
+def open_chat(
+    tokenizer: Any,
+    *,
+    drops_system: bool = False,
+    efficient_eos: bool = False,
+    vocabulary: int | None = None,
+) -> Chat:
     """What `tokenizer`'s template means, found by asking it. Raises UsageError where turns have no end.
 
     `efficient_eos`: the end-of-text token ends answers where the template has nothing that does.
+    `vocabulary`: how many embeddings the model has.
     """
     if not tokenizer.chat_template:
         if tokenizer.eos_token is None:
@@ -86,11 +96,7 @@ def open_chat(tokenizer: Any, *, drops_system: bool = False, efficient_eos: bool
             )
         tokenizer.chat_template = PLAIN_TEMPLATE
     user = {"role": "user", "content": "Hello"}
-    try:
-        template_ids(tokenizer, [{"role": "system", "content": "Be kind"}, user], is_prompt=True)
-        folds_system = False
-    except DataError:
-        folds_system = True
+    folds_system = not takes_system(tokenizer, user)
     endings = [
         template_ids(tokenizer, [user, {"role": "assistant", "content": answer}], is_prompt=False)
         for answer in ("yes", "no 7")
@@ -99,7 +105,8 @@ def open_chat(tokenizer: Any, *, drops_system: bool = False, efficient_eos: bool
     closing = from_first_special(suffix, special_ids(tokenizer))
     if efficient_eos:
         stop = riding_stop(tokenizer, closing)
-        return Chat(tokenizer, suffix, stop, pad_id(tokenizer, stop), folds_system, drops_system, rides=True)
+        pad = pad_id(tokenizer, stop, vocabulary)
+        return Chat(tokenizer, suffix, stop, pad, folds_system, drops_system, rides=True)
     if not closing:
         raise UsageError(
             "the student's chat template ends the assistant's turn with no special token,"
@@ -107,7 +114,17 @@ def open_chat(tokenizer: Any, *, drops_system: bool = False, efficient_eos: bool
             where="--student",
             hint="choose an instruction-tuned model, or: --efficient-eos",
         )
-    return Chat(tokenizer, closing, closing[0], pad_id(tokenizer, closing[0]), folds_system, drops_system)
+    pad = pad_id(tokenizer, closing[0], vocabulary)
+    return Chat(tokenizer, closing, closing[0], pad, folds_system, drops_system)
+
+
+def takes_system(tokenizer: Any, user: Mapping[str, str]) -> bool:
+    """Whether the template writes a system turn: some refuse it, some leave it out without a word."""
+    try:
+        told = template_ids(tokenizer, [{"role": "system", "content": "Be kind"}, user], is_prompt=True)
+    except DataError:
+        return False
+    return told != template_ids(tokenizer, [user], is_prompt=True)
 
 
 def save_style(chat: Chat, folder: Path) -> None:
@@ -140,13 +157,18 @@ def template_ids(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, is_promp
     """Ids of `turns` by the tokenizer's own template. Raises DataError where the template refuses them.
 
     `enable_thinking` is read by templates of reasoning models alone: without it an empty thought would be
-    part of the answer's ids, and trained.
+    part of the answer's ids, and trained. Templates that write today's date write DAY instead: a student is
+    asked as it was trained, on whatever day.
     """
     import jinja2
 
     try:
         encoded = tokenizer.apply_chat_template(
-            list(turns), tokenize=True, add_generation_prompt=is_prompt, enable_thinking=False
+            list(turns),
+            tokenize=True,
+            add_generation_prompt=is_prompt,
+            enable_thinking=False,
+            strftime_now=DAY.strftime,
         )
     except jinja2.TemplateError as error:
         raise DataError(
@@ -176,8 +198,9 @@ def from_first_special(ids: Sequence[int], special: set[int]) -> tuple[int, ...]
     return tuple(ids[start:])
 
 
-def pad_id(tokenizer: Any, stop: int) -> int:
-    """An id to pad with that ends nothing: any will do, as masks and labels hide it."""
+def pad_id(tokenizer: Any, stop: int, vocabulary: int | None = None) -> int:
+    """An id to pad with that ends nothing and has an embedding: any will do, as masks and labels hide it."""
     ends = {stop, tokenizer.eos_token_id}
     choices = (tokenizer.pad_token_id, tokenizer.unk_token_id, *range(len(ends) + 1))
-    return int(next(number for number in choices if number is not None and number not in ends))
+    most = float("inf") if vocabulary is None else vocabulary
+    return int(next(n for n in choices if n is not None and n not in ends and n < most))

@@ -51,7 +51,10 @@ def prepare(
     if config.stage == "pt":
         return texts(config, tokenizer, context, model.vocab_size)
     chat = open_chat(
-        tokenizer, drops_system=config.system_prompt == "drop", efficient_eos=config.efficient_eos
+        tokenizer,
+        drops_system=config.system_prompt == "drop",
+        efficient_eos=config.efficient_eos,
+        vocabulary=model.vocab_size,
     )
 
     def part(pairs: Sequence[Pair]) -> Examined:
@@ -83,7 +86,7 @@ def texts(config: FinetuneConfig, tokenizer: Any, context: int, vocabulary: int)
     ]
     for part in parts:
         part.check_vocabulary(vocabulary)
-    return Data(Chat(tokenizer, (), end, pad_id(tokenizer, end)), *parts)
+    return Data(Chat(tokenizer, (), end, pad_id(tokenizer, end, vocabulary)), *parts)
 
 
 def training_pairs(run: Run) -> tuple[list[Pair], list[Pair]]:

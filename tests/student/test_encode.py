@@ -81,6 +81,29 @@ def test_a_system_turn_the_template_refuses_is_put_before_the_users():
     assert chat.text(row.ids).startswith("<|im_start|>user\nSay if it is good or bad.\n\nx<|im_end|>")
 
 
+def test_a_system_turn_the_template_leaves_out_is_put_before_the_users():
+    chat = open_chat(
+        byte_tokenizer("{% set messages = messages | rejectattr('role', 'eq', 'system') %}" + CHATML)
+    )
+    (row,) = encode(chat, [pair("x", "good")])
+    assert chat.folds_system
+    assert chat.text(row.ids).startswith("<|im_start|>user\nSay if it is good or bad.\n\nx<|im_end|>")
+
+
+def test_a_template_that_writes_todays_date_writes_the_same_on_every_day():
+    chat = open_chat(byte_tokenizer("{{ strftime_now('%d %b %Y') }}" + CHATML))
+    (row,) = encode(chat, [pair("x", "good")])
+    assert chat.text(row.ids).startswith("26 Jul 2024<|im_start|>system")
+
+
+def test_pad_has_an_embedding():
+    tokenizer = byte_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert open_chat(tokenizer).pad == 259
+    assert open_chat(tokenizer, vocabulary=260).pad == 259
+    assert open_chat(tokenizer, vocabulary=259).pad < 259
+
+
 def test_an_empty_thought_of_a_reasoning_template_is_not_trained():
     template = CHATML.replace("assistant\\n", "assistant\n").replace(
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
