@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import torch
 
-from distill.errors import DataError, DeviceError, UsageError
+from distill.errors import DataError, DeviceError
 from distill.student import decode, lora
 from distill.student.chat import Chat, open_chat, style_of
 from distill.student.choices import Choices, choices_of
@@ -24,6 +24,7 @@ from distill.student.forward import Net, choose_attention, open_net
 from distill.student.four_bit import four_bits, packed
 from distill.student.gguf import read_once
 from distill.student.guard import is_out_of_memory
+from distill.student.loading import WHOLE, check_complete, check_folder, first_line, loading, silent, source
 from distill.student.merged import Merged, in_force, merged
 from distill.student.protocol import Answer
 from distill.types import Message
@@ -37,7 +38,7 @@ def load(weights: "Weights", device: Device, *, method: lora.Method = "lora") ->
 
     In bfloat16, matrices are stored so (autocast would cast them anew at every use) while vectors and the
     stream between layers stay float32, as do matrices that method full will train; qlora stores 4 bits.
-    Raises UsageError where there are no safe weights, DeviceError where they do not fit.
+    Raises UsageError where there are no safe weights or not all, DeviceError where they do not fit.
     """
     import transformers
 
@@ -47,14 +48,14 @@ def load(weights: "Weights", device: Device, *, method: lora.Method = "lora") ->
     once = read_once() if weights.gguf_file else nullcontext()
     with silent(), once, memory("choose a smaller --student"), loading(weights):
         tokenizer = transformers.AutoTokenizer.from_pretrained(weights.folder_or_id, **source(weights))
-        model = transformers.AutoModelForCausalLM.from_pretrained(
+        model, found = transformers.AutoModelForCausalLM.from_pretrained(
             weights.folder_or_id,
             dtype=getattr(torch, stored.dtype),
-            use_safetensors=True,
-            attn_implementation="sdpa",
+            **WHOLE,
             **source(weights),
             **packing,
         )
+        check_complete(model, found, weights)
         if packing:
             return packed(model), tokenizer
         return prepare(forget_quantizer(model), stored), tokenizer
@@ -69,27 +70,6 @@ def load_tokenizer(weights: "Weights") -> tuple[Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(weights.folder_or_id, **source(weights))
         config = transformers.AutoConfig.from_pretrained(weights.folder_or_id, **source(weights))
         return tokenizer, config.get_text_config()
-
-
-def source(weights: "Weights") -> dict[str, Any]:
-    """What every loader of transformers is told: no code that comes with a model."""
-    gguf = {"gguf_file": weights.gguf_file} if weights.gguf_file else {}
-    return {"trust_remote_code": False, **gguf}
-
-
-@contextmanager
-def loading(weights: "Weights") -> Iterator[None]:
-    """Turn what transformers and safetensors raise on a model they cannot load into UsageError."""
-    from safetensors import SafetensorError
-
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise UsageError(
-            f"the student cannot be loaded: {first_line(error)}",
-            where=f"--student {weights.label}",
-            hint="give a Hub id, a folder with config.json and *.safetensors, a .gguf file, or 'local'",
-        ) from None
 
 
 def prepare(model: Any, device: Device) -> Any:
@@ -117,22 +97,6 @@ def forget_quantizer(model: Any) -> Any:
             if hasattr(owner, name):
                 delattr(owner, name)
     return model
-
-
-def check_folder(folder: Path, gguf_file: str | None) -> None:
-    """Raise UsageError where `folder` exists and holds no weights that are safe to load."""
-    if gguf_file or not folder.is_dir():
-        return
-    if any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
-        return
-    pickles = [path.name for path in folder.iterdir() if path.suffix in (".bin", ".pt", ".pth", ".pkl")]
-    raise UsageError(
-        f"only pickled weights here ({', '.join(sorted(pickles))}), which can run code and are never loaded"
-        if pickles
-        else "no model here",
-        where=f"--student {folder}",
-        hint="convert them to safetensors" if pickles else "a model folder has config.json and *.safetensors",
-    )
 
 
 @dataclass(frozen=True)
@@ -243,7 +207,8 @@ def open_student(
         whole = msgspec.structs.replace(weights, folder_or_id=str(adapter), gguf_file=None)
         return replace(open_student(whole, device, style=style_of(adapter)), trained_from=weights)
     model, tokenizer = load(weights, device, method=card.method if card else "lora")
-    chat = open_chat(tokenizer, **(style or style_of(adapter)))
+    words = model.config.get_text_config().vocab_size
+    chat = open_chat(tokenizer, **(style or style_of(adapter)), vocabulary=words)
     wrapped = lora.load(model, adapter, weights.label) if adapter else None
     with device.autocast():
         net = open_net(model)
@@ -269,24 +234,3 @@ def memory(hint: str) -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise DeviceError(f"out of memory: {first_line(error)}", hint=hint) from None
-
-
-@contextmanager
-def silent() -> Iterator[None]:
-    """Keep transformers' bars and warnings off the terminal, and put its settings back."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, its first line."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -20,6 +20,7 @@ from distill.student import causal
 from distill.student.batches import sorted_batches
 from distill.student.device import Device
 from distill.student.heads import Head, Nearest, Pooling
+from distill.student.loading import POOLER, WHOLE, check_complete, check_folder, first_line, loading, silent
 from distill.student.lora import fingerprint, target_names
 from distill.student.pairs_in import Reader, padded
 from distill.student.protocol import Answer
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 CARD = "config.json"
 TENSORS = "classifier.safetensors"
-POOLER = r".*pooler\..*"
-"""Layers that some encoders carry, and that are never used: they stay as they are."""
 MOST_TOKENS = 512
 """The longest input of an encoder that names no limit of its own."""
 
@@ -57,7 +56,6 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 
 def load(weights: "Weights", device: Device) -> tuple[Any, Any]:
     """(encoder, tokenizer) on `device` in float32, frozen. Raises UsageError where there is no encoder."""
-    import safetensors
     import transformers
 
     where = f"--student {weights.label}"
@@ -67,26 +65,19 @@ def load(weights: "Weights", device: Device) -> tuple[Any, Any]:
             where=where,
             hint="--student local for the installed encoder, or --student-kind causal",
         )
-    causal.check_folder(Path(weights.folder_or_id), None)
+    check_folder(Path(weights.folder_or_id), None)
     source = {"pretrained_model_name_or_path": weights.folder_or_id, "trust_remote_code": False}
-    with causal.silent(), causal.memory("choose a smaller --student"):
-        try:
-            if not is_encoder(weights):
-                raise UsageError(
-                    "this is a language model, and a classifier needs an encoder",
-                    where=where,
-                    hint="--student local for the installed encoder, or --student-kind causal",
-                )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-            encoder = transformers.AutoModel.from_pretrained(
-                **source, dtype=torch.float32, use_safetensors=True, attn_implementation="sdpa"
-            )
-        except (OSError, ValueError, KeyError, ImportError, safetensors.SafetensorError) as error:
+    hint = "give a Hub id, a folder with config.json and *.safetensors, or 'local'"
+    with silent(), causal.memory("choose a smaller --student"), loading(weights, "encoder", hint):
+        if not is_encoder(weights):
             raise UsageError(
-                f"the encoder cannot be loaded: {causal.first_line(error)}",
+                "this is a language model, and a classifier needs an encoder",
                 where=where,
-                hint="give a Hub id, a folder with config.json and *.safetensors, or 'local'",
-            ) from None
+                hint="--student local for the installed encoder, or --student-kind causal",
+            )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        encoder, found = transformers.AutoModel.from_pretrained(**source, dtype=torch.float32, **WHOLE)
+        check_complete(encoder, found, weights)
     encoder.requires_grad_(False)
     return encoder.eval().to(device.name), tokenizer
 
@@ -132,12 +123,13 @@ def attach(encoder: Any, card: Card, dropout: float, lora_dropout: float, seed: 
         for name, parameter in encoder.named_parameters():
             parameter.requires_grad_(not re.fullmatch(POOLER, name))
     else:
+        pools = any(re.fullmatch(POOLER, name) for name, _ in encoder.named_modules())
         shape = peft.LoraConfig(
             r=card.rank,
             lora_alpha=card.alpha,
             lora_dropout=lora_dropout,
             target_modules=target_names(encoder, card.targets, POOLER),
-            exclude_modules=POOLER,
+            exclude_modules=POOLER if pools else None,
             use_dora=card.method == "dora",
             use_rslora=card.method == "rslora",
         )
@@ -262,7 +254,7 @@ def load_into(net: Head, folder: Path) -> None:
                 parameter.copy_(state[name])
     except (OSError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
         raise UsageError(
-            f"the classifier cannot be loaded: {causal.first_line(error)}",
+            f"the classifier cannot be loaded: {first_line(error)}",
             where=str(folder),
             hint="run: distill finetune",
         ) from None

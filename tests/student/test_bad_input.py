@@ -2,6 +2,7 @@
 
 import shutil
 
+import msgspec
 import pytest
 
 from distill.store import jsonl
@@ -126,3 +127,39 @@ def test_a_checkpoint_that_is_not_this_runs_is_left_and_said(run, student_folder
     assert "checkpoint" in capsys.readouterr().err
     assert run.summary("finetune")["steps"] == 2
     assert not run.checkpoint.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"num_hidden_layers": 3}, "lack 9 of the weights that the model's config asks for: model.layers.2."),
+        ({"tie_word_embeddings": False}, "lack 1 of the weights that the model's config asks for: lm_head"),
+        ({"vocab_size": 300}, "as (259, 64), and the model's config asks for (300, 64)"),
+    ],
+)
+def test_a_config_that_is_not_these_weights(run, student_folder, capsys, settings, says):
+    path = student_folder / "config.json"
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), **settings}))
+    assert says in refused(run, student_folder, capsys)
+
+
+def test_whatever_else_loading_raises_is_the_students(run, student_folder, capsys, monkeypatch):
+    import transformers
+
+    def broken(*_, **__):
+        raise RuntimeError("Error(s) in loading state_dict\n\tsize mismatch")
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", broken)
+    assert "the student cannot be loaded: Error(s) in loading" in refused(run, student_folder, capsys)
+
+
+def test_a_pad_token_without_an_embedding_is_not_used(run, tmp_path):
+    """Llama 2's usual one, added to the tokenizer alone."""
+    folder, tokenizer = tmp_path / "padded", byte_tokenizer()
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    assert tokenizer.pad_token_id == 259
+    tiny_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    words = ["--student", folder, "--device", "cpu", "--dtype", "float32", "--max-steps", 1]
+    assert distill("--runs-dir", run.root.parent, "finetune", *words) in (0, 3)
+    assert run.summary("finetune")["stops"]["n"]
