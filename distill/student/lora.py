@@ -66,6 +66,7 @@ def attach(model: Any, shape: LoraShape, seed: int) -> Any:
         target_modules=target_names(model, shape.targets),
         use_dora=shape.method == "dora",
         use_rslora=shape.method == "rslora",
+        fan_in_fan_out=any(isinstance(module, linear_kinds()[1]) for module in model.modules()),
         task_type="CAUSAL_LM",
     )
     return peft.get_peft_model(model, settings)
@@ -78,12 +79,10 @@ def target_names(model: Any, targets: str, never: str = "") -> str | list[str]:
     """
     if targets == "all-linear":
         return targets
-    import torch
-
     linear = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear) and not re.fullmatch(never, name)
+        if isinstance(module, linear_kinds()) and not re.fullmatch(never, name)
     ]
     wanted = [name.strip() for name in targets.split(",")]
     unknown = [name for name in wanted if not any(f".{path}".endswith(f".{name}") for path in linear)]
@@ -94,6 +93,14 @@ def target_names(model: Any, targets: str, never: str = "") -> str | list[str]:
             hint="it has " + ", ".join(sorted({path.rpartition(".")[2] for path in linear})),
         )
     return wanted
+
+
+def linear_kinds() -> tuple[type, ...]:
+    """The layers that are a matrix: torch's, and that of GPT-2's kind, which lies the other way round."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    return torch.nn.Linear, Conv1D
 
 
 def trainable(peft_model: Any) -> list[Any]:

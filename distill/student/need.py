@@ -15,7 +15,8 @@ from distill.student.data import PACK_TOKENS
 from distill.student.device import Device
 from distill.student.forward import EAGER_TOKENS
 from distill.student.guard import PASS_TOKENS, free_bytes, release, size
-from distill.student.lora import LoraShape
+from distill.student.lora import LoraShape, linear_kinds
+from distill.student.opening import Kind
 from distill.types import Pair
 
 if TYPE_CHECKING:
@@ -63,22 +64,31 @@ class Need:
         return f"memory: about {size(self.total)} ({parts}); {size(free)} are free"
 
 
-def estimate(weights: "Weights", device: Device, shape: LoraShape, batch: Sequence[Size] = ()) -> Need | None:
+def estimate(
+    weights: "Weights",
+    device: Device,
+    shape: LoraShape,
+    batch: Sequence[Size] = (),
+    kind: Kind = "causal",
+) -> Need | None:
     """What training will take, from the model's config alone; None where no config can be read.
 
-    Parameters are counted on a model without memory. `batch` are the rows of the longest batch.
+    Parameters are counted on a model without memory. `batch` are the rows of the longest batch; an encoder
+    stays float32 and gives no logits of words.
     """
-    model = hollow(weights)
+    model = hollow(weights, kind)
     if model is None:
         return None
     count = sum(parameter.numel() for parameter in model.parameters())
+    if kind == "classifier":
+        batch = [Size(min(row.tokens, limit_of(model.config)), 0) for row in batch]
     step = batch_bytes(model.config.get_text_config(), device, batch)
     if shape.method == "full":
         return Need(0, count * ADAM_BYTES, step)
-    linear = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    linear: list[Any] = [module for module in model.modules() if isinstance(module, linear_kinds())]
     head = model.get_output_embeddings()
-    sides = sum(module.in_features + module.out_features for module in linear if module is not head)
-    stored = count * (2 if device.dtype == "bfloat16" else 4)
+    sides = sum(sum(module.weight.shape) for module in linear if module is not head)
+    stored = count * (2 if device.dtype == "bfloat16" and kind == "causal" else 4)
     if shape.method == "qlora":
         inside = sum(module.weight.numel() for module in linear if module is not head)
         stored = int(inside * NF4_BYTES) + (count - inside) * 4
@@ -103,6 +113,11 @@ def batch_bytes(config: Any, device: Device, batch: Sequence[Size]) -> int:
     return int(WORKING * kept * min(1.0, PASS_TOKENS / tokens))
 
 
+def limit_of(config: Any) -> int:
+    """The longest input of an encoder, about."""
+    return int(getattr(config, "max_position_embeddings", None) or 1 << 20)
+
+
 def longest_batch(config: FinetuneConfig, pairs: Sequence[Pair]) -> list[Size]:
     """The rows of the longest batch, guessed from their texts: no tokenizer is loaded yet."""
     if config.stage == "pt":
@@ -119,7 +134,7 @@ def guessed(pair: Pair) -> Size:
     return Size(asked + answer + TURN_TOKENS * (len(turns) + 1), answer)
 
 
-def hollow(weights: "Weights") -> Any:
+def hollow(weights: "Weights", kind: Kind) -> Any:
     """The model on torch's meta device: shapes and no values. None where its config cannot be read."""
     import transformers
 
@@ -129,7 +144,8 @@ def hollow(weights: "Weights") -> Any:
             weights.folder_or_id, trust_remote_code=False, **source
         )
         with torch.device("meta"):
-            return transformers.AutoModelForCausalLM.from_config(config)
+            opened = transformers.AutoModelForCausalLM if kind == "causal" else transformers.AutoModel
+            return opened.from_config(config)
     except (OSError, ValueError, KeyError, ImportError, AttributeError):
         return None  # loading comes next, and says better what is wrong
 
@@ -140,10 +156,11 @@ def check_memory(
     shape: LoraShape,
     say: Callable[[str], None],
     batch: Sequence[Size] = (),
+    kind: Kind = "causal",
 ) -> None:
     """Say what the run will take; raise DeviceError where it is more than there is."""
     release()
-    free, need = free_bytes(device), estimate(weights, device, shape, batch)
+    free, need = free_bytes(device), estimate(weights, device, shape, batch, kind)
     if need is None:
         return
     if need.weights + need.trained > free:

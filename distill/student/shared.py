@@ -84,9 +84,11 @@ def line_of(rows: Sequence[Row]) -> Line:
 
 @contextmanager
 def attention(model: Any) -> Iterator[None]:
-    """Within it `model` attends as `attend` does, afterwards as before."""
+    """Within it `model` attends as `attend` does, afterwards as before. Raises NotImplementedError."""
     from transformers import AttentionInterface
 
+    if not model._can_set_attn_implementation():
+        raise NotImplementedError("an architecture whose attention is its own")
     AttentionInterface.register(NAME, attend)
     before = model.config._attn_implementation
     model.set_attn_implementation(NAME)

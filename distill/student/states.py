@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from distill.errors import UsageError
 from distill.student import causal, classifier
 from distill.student.batches import pad_right, sorted_batches
 from distill.student.encode import Row
@@ -65,7 +66,7 @@ def _causal_states(
     """The mean over a text's tokens and the last one's state, side by side."""
     model, tokenizer = causal.load(weights, device)
     decoder = model.get_decoder()
-    decoder.layers = decoder.layers[: max(1, round(DEPTH * len(decoder.layers)))]
+    cut(decoder, weights)
     most = causal.context_tokens(model)
     texts = ["\n\n".join(texts_of(conversation)) for conversation in conversations]
     rows = [Row("", tuple(tokenizer(text)["input_ids"][-most:]) or (0,), ()) for text in texts]
@@ -83,6 +84,20 @@ def _causal_states(
         )
 
     return _each_batch(read, [len(row.ids) for row in rows], device, progress)
+
+
+def cut(decoder: Any, weights: "Weights") -> None:
+    """Leave DEPTH of its layers, however they are called. Raises UsageError where they cannot be told."""
+    count = getattr(decoder.config, "num_hidden_layers", None)
+    for name, part in decoder.named_children():
+        if isinstance(part, torch.nn.ModuleList) and len(part) == count:
+            setattr(decoder, name, part[: max(1, round(DEPTH * len(part)))])
+            return
+    raise UsageError(
+        "it cannot be told which of this model's parts are its layers",
+        where=f"--student {weights.label}",
+        hint="--student local",
+    )
 
 
 def _each_batch(read: Any, lengths: Sequence[int], device: "Device", progress: Progress) -> Tensor:
