@@ -21,6 +21,8 @@ Wish = Literal["auto", "on", "off"]
 PROBE = 8  # tokens of each row of the trial
 LINE = 1024  # tokens of a line under a block mask, whose cost grows with the square
 ENDLESS = 1 << 30  # of one without a mask
+FAILS = (RuntimeError, NotImplementedError, ValueError, TypeError, ImportError)
+"""What a model raises that cannot be run so."""
 LEAK = 1e-5  # share by which a row may change with its neighbour: none, up to rounding
 
 
@@ -34,7 +36,7 @@ def choose_packing(net: Net, device: Device, wish: Wish, say: Callable[[str], No
     if device.name == "cuda" and sets_varlen(net, device):
         say("packing: rows behind one another, variable-length attention")
         return replace(net, packs=ENDLESS)
-    if keeps_apart(net, device):
+    if masks(net, device):
         say(f"packing: rows behind one another in lines of {LINE} tokens, block mask")
         return replace(net, packs=LINE)
     if wish == "on":
@@ -49,16 +51,29 @@ def choose_packing(net: Net, device: Device, wish: Wish, say: Callable[[str], No
 
 def sets_varlen(net: Net, device: Device) -> bool:
     """Whether variable-length attention does for this model what its own does; left set where it does."""
+    if not net.model._can_set_attn_implementation():
+        return False
     before = net.model.config._attn_implementation
     varlen.register()
     try:
         net.model.set_attn_implementation(varlen.NAME)
         if keeps_apart(net, device):
             return True
-    except (RuntimeError, NotImplementedError, ValueError, TypeError, ImportError):
+    except FAILS:
         pass  # no kernel for this device, arithmetic or architecture: the block mask does it
     net.model.set_attn_implementation(before)
     return False
+
+
+def masks(net: Net, device: Device) -> bool:
+    """Whether positions that begin anew with each row are enough to keep the rows of a line apart.
+
+    They are not where attention is the architecture's own: its mask may be shorter than a line.
+    """
+    try:
+        return bool(net.model._can_set_attn_implementation()) and keeps_apart(net, device)
+    except FAILS:
+        return False  # a decoder that takes no positions
 
 
 def keeps_apart(net: Net, device: Device) -> bool:

@@ -49,11 +49,12 @@ def after_training(
 ) -> dict[str, Any]:
     """The audit of what `learner` holds, on (train, valid) pairs as they were trained; `Stops` as a dict."""
     from distill.student.causal import CausalStudent
-    from distill.student.forward import open_net
+    from distill.student.forward import choose_attention, open_net
 
     if not any(split):
         return msgspec.to_builtins(Stops(skipped="raw texts have no answers"))  # type: ignore[no-any-return]
     (learner.whole or learner.net.model).eval()
+    choose_attention(learner.net.model, 0)  # that of packed rows has no shared start
     with learner.device.autocast():
         net = open_net(learner.net.model)
     found = audit(CausalStudent(label, net, chat, learner.device), *split)

@@ -153,3 +153,33 @@ def test_packing_is_given_up_where_rows_would_mix(learner_of, float32, monkeypat
     assert not lines.keeps_apart(learner.net, float32)
     with pytest.raises(UsageError, match="see each other"):
         lines.choose_packing(learner.net, float32, "on", said.append)
+
+
+def test_a_decoder_that_takes_no_positions_is_not_packed(learner_of, float32, monkeypatch):
+    from distill.errors import UsageError
+    from distill.student import lines
+
+    def refuses(*_):
+        raise TypeError("forward() got an unexpected keyword argument 'position_ids'")
+
+    _, learner = learner_of()
+    cuda, said = replace(float32, name="cuda"), []
+    monkeypatch.setattr(lines, "line_logits", refuses)
+    assert lines.choose_packing(learner.net, cuda, "auto", said.append) is learner.net
+    assert said == ["packing: off, since this student's architecture lets packed rows see each other"]
+    with pytest.raises(UsageError, match="see each other"):
+        lines.choose_packing(learner.net, float32, "on", said.append)
+
+
+def test_attention_that_cannot_be_set_is_not_taken_for_varlen(learner_of, float32, monkeypatch):
+    import torch.nn.attention.varlen
+
+    from distill.student import lines
+
+    monkeypatch.setattr(torch.nn.attention.varlen, "varlen_attn", reference_varlen)
+    _, learner = learner_of()
+    assert lines.sets_varlen(learner.net, float32)
+    learner.net.model.set_attn_implementation("sdpa")
+    own = classmethod(lambda kind: False)
+    monkeypatch.setattr(type(learner.net.model), "_can_set_attn_implementation", own)
+    assert not lines.sets_varlen(learner.net, float32)

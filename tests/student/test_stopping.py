@@ -124,3 +124,21 @@ def test_rows_are_spread_over_their_order():
     assert [*stopping.spread(range(10), 3)] == [0, 3, 6]
     assert [*stopping.spread(range(2), 3)] == [0, 1]
     assert len(stopping.spread(range(65), 64)) == 64
+
+
+def test_the_audit_answers_by_attention_that_has_a_shared_start(chat, learner_of, monkeypatch):
+    """After packing on CUDA the model would stay on what reads packed lines."""
+    from distill.student import forward, varlen
+
+    _, learner = learner_of()
+    varlen.register()
+    learner.net.model.set_attn_implementation(varlen.NAME)
+    opened, seen = forward.open_net, []
+
+    def heard(model):
+        seen.append(model.config._attn_implementation)
+        return opened(model)
+
+    monkeypatch.setattr(forward, "open_net", heard)
+    stopping.after_training(learner, chat, "tiny", (few_pairs(4), []))
+    assert seen == ["eager"]
