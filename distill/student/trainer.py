@@ -3,6 +3,7 @@
 Refuses several processes (gradients would not be shared), and to write or publish anything of its own.
 """
 
+import dataclasses
 import importlib.util
 import os
 import tempfile
@@ -116,6 +117,9 @@ def arguments_of(session: "Session", scratch: Path) -> TrainingArguments:
     """One log a step; no evaluation, checkpoint or model card of Trainer's own, and nothing on the Hub."""
     config = session.recipe.config
     reports = session.watch.reports if config.report_to == "tensorboard" else None
+    known = {field.name for field in dataclasses.fields(TrainingArguments)}
+    # trackio's default is a public page; older releases of transformers know none.
+    private = {name: False for name in ("trackio_static_space_id",) if name in known}
     arguments = TrainingArguments(
         output_dir=str(reports or scratch),
         max_steps=session.plan.steps,
@@ -134,8 +138,8 @@ def arguments_of(session: "Session", scratch: Path) -> TrainingArguments:
         disable_tqdm=True,
         use_cache=True,  # else Trainer switches it off in the model's own config
         report_to=config.report_to,
-        trackio_static_space_id=False,  # its default is a public page
         push_to_hub=False,
+        **private,
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # else Trainer wraps the model for all GPUs it sees
     return arguments

@@ -152,3 +152,35 @@ def test_trainer_leaves_nothing_behind_and_prints_nothing(chat, learner_of, tmp_
     fitted(learner, rows_of(chat, 4), [], recipe_of())
     assert list(tmp_path.iterdir()) == []
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("knows", [True, False])
+def test_only_what_this_release_of_transformers_knows_is_told(chat, learner_of, monkeypatch, knows):
+    """trackio's public page is an argument of newer ones alone."""
+    from dataclasses import make_dataclass
+
+    from distill.student import trainer
+
+    told = []
+
+    class Deaf(trainer.Engine):
+        def __init__(self, session, arguments):
+            told.append(arguments.given)
+
+        def train(self, **_):
+            pass
+
+    def remember(self, **given):
+        self.given, self.n_gpu = given, 0
+
+    names = ["output_dir", *(["trackio_static_space_id"] if knows else [])]
+    monkeypatch.setattr(
+        trainer,
+        "TrainingArguments",
+        make_dataclass("Arguments", names, init=False, namespace={"__init__": remember}),
+    )
+    monkeypatch.setattr(trainer, "Engine", Deaf)
+    _, learner = learner_of()
+    fitted(learner, rows_of(chat, 4), [], recipe_of())
+    assert told[0].get("trackio_static_space_id") is (False if knows else None)
+    assert ("trackio_static_space_id" in told[0]) == knows
