@@ -138,6 +138,14 @@ def examples_shown(
     return shown[::-1] if order == "reversed" else shown
 
 
+def first_shots(task: Task, shots: Sequence[Example]) -> list[Example]:
+    """Of gold `shots` the first of each answer: no prompt shows more, the input itself left out or not."""
+    most = max(spec.shots for spec in MENU) + 1
+    if not task.labels:
+        return list(shots[:most])
+    return [shot for name in task.label_names for shot in [s for s in shots if s.output == name][:most]]
+
+
 def turned(shots: Sequence[Example], rotation: int) -> list[Example]:
     """Chosen `shots` in their order of answers; `rotation` turns those of one answer among themselves."""
     pools = {

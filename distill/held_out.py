@@ -4,58 +4,59 @@ Refuses rows that the student was trained on, that are empty, or whose answers t
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from distill.ask import student_messages
-from distill.config import CompareConfig
+from distill.ask import default_prompt, examples_shown, student_messages
+from distill.config import CompareConfig, GenerateConfig
 from distill.errors import DataError, UsageError
+from distill.menu import find_prompt
 from distill.score.stats import FEW
 from distill.score.text import normalised
 from distill.store import jsonl
 from distill.store.answers import Row
 from distill.store.records import records
+from distill.store.repeats import contradicted, near_copies, trained_inputs
+from distill.store.repeats import unique as unique
 from distill.store.run import Run, digest
 from distill.store.shapes import INPUT_KEYS, OUTPUT_KEYS, read_gold
-from distill.types import Pair, Split, Task, content_id
+from distill.types import Example, Pair, Split, Task, content_id
 
-LISTED = 10
-"""Rows named in an error; the rest are counted."""
+LISTED, FEW_LISTED = 10, 3
+"""Rows named in an error, and in a note; the rest are counted."""
 MOST_VALUES = 20
 """A column of the gold file with more values than this is no slice."""
 TURN = "turn"
 
 
 class HeldOut(NamedTuple):
-    """The rows to answer, by split; what was left out; `clusters` of rows that are not independent, by id."""
+    """The rows to answer, by split; what was left out; `clusters` of rows that are not independent, by id.
+
+    `told` is what a reader of the report must know of these rows.
+    """
 
     splits: dict[str, list[Pair]]
     clusters: dict[str, str]
     gold_left_out: int = 0
     gold_duplicates: int = 0
     test_duplicates: int = 0
+    told: tuple[str, ...] = ()
 
 
 def gather_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut:
     """The rows to answer, none of which the student was trained on. Raises DataError, UsageError."""
     trained_on = read_split(run, "train") + read_split(run, "valid")
     check_student(run, task, trained_on)
-    seen = {normalised(pair.input) for pair in trained_on}
-    test, test_duplicates = test_rows(run, task, seen)
+    test, test_duplicates, told = test_rows(run, task, trained_on)
     splits, left_out, duplicates = {"test": test}, 0, 0
     if config.gold is not None:
         rows = gold_rows(config, task)
         gold = unique(rows)
-        seen |= shown_to_the_teacher(task)
-        splits["gold"] = [pair for pair in gold if normalised(pair.input) not in seen]
+        splits["gold"], more = unseen(run, config.gold, task, gold, trained_on)
+        told += more
         left_out, duplicates = len(gold) - len(splits["gold"]), len(rows) - len(gold)
-        if not splits["gold"]:
-            raise DataError(
-                "every gold row was trained on or shown to the teacher as an example",
-                where=str(config.gold),
-                hint="give rows that nobody has seen",
-            )
     used = {name: rows[: config.max_rows] for name, rows in splits.items() if rows}
     if not used:
         raise UsageError(
@@ -63,7 +64,47 @@ def gather_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut:
             where=str(run.splits["test"]),
             hint="generate with --test-share above 0, or pass --gold FILE",
         )
-    return HeldOut(used, clustered(used), left_out, duplicates, test_duplicates)
+    for name, rows in used.items():
+        if twice := contradicted(rows):
+            told.append(
+                f"{len(twice)} {name} inputs stand there with different answers, so that nobody can be right"
+                f" on all rows: {shortly(twice, FEW_LISTED)}."
+            )
+    return HeldOut(used, clustered(used), left_out, duplicates, test_duplicates, tuple(told))
+
+
+def unseen(
+    run: Run, gold: Path, task: Task, rows: Sequence[Pair], trained_on: Sequence[Pair]
+) -> tuple[list[Pair], list[str]]:
+    """(The gold rows that nobody has seen, nor a near copy of them; what to tell of them).
+
+    Raises DataError where that is none.
+    """
+    trained = trained_inputs(task, trained_on)
+    seen = trained | shown_to_the_teacher(task, gold_shots(run))
+    fresh = [pair for pair in rows if normalised(pair.input) not in seen]
+    made = {**run.settings().get("import", {}), **run.settings().get("generate", {})}
+    alike = made.get("near_duplicate", GenerateConfig.near_duplicate)
+    near = near_copies([pair.input for pair in fresh], trained, alike)
+    kept = [pair for pair in fresh if pair.input not in near]
+    if not kept:
+        raise DataError(
+            "every gold row was trained on, nearly so, or shown to the teacher as an example",
+            where=str(gold),
+            hint="give rows that nobody has seen",
+        )
+    told = []
+    if near:
+        told.append(
+            f"{len(fresh) - len(kept)} of the gold rows left out are near copies of training rows"
+            f" ({alike:.0%} alike or more): {shortly(sorted(near), FEW_LISTED)}."
+        )
+    if task.prompt is not None and chose_the_prompt(run, gold):
+        told.append(
+            "The gold rows are those that the teacher's prompt was chosen with (explore --gold, generate"
+            " --seeds): its score on them is flattered."
+        )
+    return kept, told
 
 
 def answered(held_out: HeldOut, rows: Sequence[Row]) -> tuple[HeldOut, dict[str, int]]:
@@ -101,10 +142,11 @@ def check_student(run: Run, task: Task, trained_on: Sequence[Pair]) -> None:
         )
 
 
-def test_rows(run: Run, task: Task, seen: set[str]) -> tuple[list[Pair], int]:
-    """(The test rows, a row an answer, each once; how many repeated another).
+def test_rows(run: Run, task: Task, trained_on: Sequence[Pair]) -> tuple[list[Pair], int, list[str]]:
+    """(The test rows, a row an answer, each once; how many repeated another; what to tell of them).
 
-    Raises DataError where one is empty, was trained on, or has an answer that is no label.
+    Turns that a training conversation has too are left out. Raises DataError where a row is empty, was
+    trained on as a whole, or has an answer that is no label.
     """
     where = str(run.splits["test"])
     pairs = read_split(run, "test")
@@ -112,30 +154,41 @@ def test_rows(run: Run, task: Task, seen: set[str]) -> tuple[list[Pair], int]:
         raise DataError(
             f"{len(empty)} test rows are empty: {shortly(empty)}", where=where, hint="drop these rows"
         )
-    # Earlier turns of a conversation that ends in a label are no labels.
-    rows = [turn for pair in pairs for turn in turns(pair)] if task.kind in ("text", "chat") else pairs
-    if leaked := [pair.id for pair in rows if normalised(pair.input) in seen]:
+    whole = {normalised(pair.input) for pair in trained_on}
+    if leaked := [pair.id for pair in pairs if normalised(pair.input) in whole]:
         raise DataError(
             f"{len(leaked)} test rows stand in the training rows too: {shortly(leaked)}",
             where=where,
             hint="a score on them would mean nothing; take them out of train.jsonl and finetune again",
         )
+    rows = [turn for pair in pairs for turn in in_turns(task, pair)]
     if unknown := unknown_labels(task, rows):
         raise DataError(
             f"test rows have answers that the task does not: {shortly(unknown)}",
             where=where,
             hint=f"labels: {', '.join(task.label_names)}",
         )
-    once = unique(rows)
-    return once, len(rows) - len(once)
+    trained = trained_inputs(task, trained_on)
+    fresh = [turn for turn in rows if normalised(turn.input) not in trained]
+    once, told = unique(fresh), []
+    if count := len(rows) - len(fresh):
+        told.append(
+            f"{count} answers of test conversations were left out: up to there a training conversation has"
+            " the same words."
+        )
+    return once, len(fresh) - len(once), told
 
 
 def valid_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut | None:
     """The validation rows, a row an answer: they chose a checkpoint and trained nothing. None without any."""
-    pairs = read_split(run, "valid")
-    rows = [turn for pair in pairs for turn in turns(pair)] if task.kind in ("text", "chat") else pairs
+    rows = [turn for pair in read_split(run, "valid") for turn in in_turns(task, pair)]
     used = {"valid": unique(rows)[: config.max_rows]}
     return HeldOut(used, clustered(used)) if rows else None
+
+
+def in_turns(task: Task, pair: Pair) -> list[Pair]:
+    """A row for each answer of `pair`; earlier turns of a conversation that ends in a label are no labels."""
+    return turns(pair) if task.kind in ("text", "chat") else [pair]
 
 
 def turns(pair: Pair) -> list[Pair]:
@@ -172,11 +225,31 @@ def user_columns(rows: Sequence[Mapping[str, object]]) -> list[dict[str, str]]:
     return [{name: str(row[name]) for name in kept if row.get(name) is not None} for row in rows]
 
 
-def shown_to_the_teacher(task: Task) -> set[str]:
-    """The inputs that stand in prompts as examples, normalised."""
+def shown_to_the_teacher(task: Task, shots: Sequence[Example]) -> set[str]:
+    """The inputs that stand in prompts as examples, normalised; `shots` are gold ones that come first."""
     examples = [example.input for example in task.examples]
     examples += [text for label in task.labels for text in label.examples]
+    if task.prompt is not None and task.prompt.shots:
+        examples += [example.input for example in task.prompt.shots]
+    else:
+        spec = find_prompt(default_prompt(task))
+        examples += [example.input for example in examples_shown(task, spec.shots, shots)]
     return {normalised(text) for text in examples}
+
+
+def gold_shots(run: Run) -> tuple[Example, ...]:
+    """The seeds that generate showed the teacher, the first of each answer."""
+    return msgspec.convert((run.summary("generate") or {}).get("shots", ()), tuple[Example, ...])
+
+
+def chose_the_prompt(run: Run, gold: Path) -> bool:
+    """Whether the rows of explore's --gold or generate's --seeds are those of this file."""
+    for step, flag in (("explore", "gold"), ("generate", "seeds")):
+        path = run.settings().get(step, {}).get(flag)
+        then = (run.summary(step) or {}).get("made_from", {}).get(f"{flag} file")
+        if (then is not None and then == digest(gold)) or (path and Path(path).resolve() == gold.resolve()):
+            return True
+    return False
 
 
 def unknown_labels(task: Task, pairs: Sequence[Pair]) -> list[str]:
@@ -184,11 +257,6 @@ def unknown_labels(task: Task, pairs: Sequence[Pair]) -> list[str]:
     if task.kind != "label":
         return []
     return list(dict.fromkeys(pair.answer for pair in pairs if pair.answer not in task.label_names))
-
-
-def unique(pairs: Sequence[Pair]) -> list[Pair]:
-    """`pairs`, each input and answer once."""
-    return list({pair.id: pair for pair in reversed(pairs)}.values())[::-1]
 
 
 def clustered(splits: Mapping[str, Sequence[Pair]]) -> dict[str, str]:
@@ -216,10 +284,10 @@ def opening(pair: Pair) -> str:
     return content_id(pair.messages[: first + 1])
 
 
-def shortly(names: Sequence[str]) -> str:
+def shortly(names: Sequence[str], most: int = LISTED) -> str:
     """The first few of `names`, and how many more there are."""
-    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return ", ".join(f"{name:.60}" for name in names[:LISTED]) + more
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(f"{' '.join(name.split()):.60}" for name in names[:most]) + more
 
 
 def read_split(run: Run, name: Split) -> list[Pair]:

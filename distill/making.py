@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from distill.answering import Answering
-from distill.ask import default_prompt
+from distill.ask import default_prompt, first_shots
 from distill.config import GenerateConfig
 from distill.errors import DistillError
 from distill.filters.chain import Chain, on_answers, on_inputs
@@ -277,6 +277,7 @@ class Making:
             "dropped": dict(self.dropped.most_common()),
             "by_answer": {name: self.kept[name] for name in self.task.label_names},
             "prompt": default_prompt(self.task),
+            "shots": msgspec.to_builtins(first_shots(self.task, self.seeds)),
             "agreement": {"used": self.answering.agreeing, "why": self.answering.agreeing_why},
             "judge": {"used": self.answering.judging, "unscored": self.answering.unscored},
             "election": self.stages.get("election", {"on": self.answering.electing}),

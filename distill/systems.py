@@ -15,7 +15,7 @@ from distill.ask import answer_request, default_prompt
 from distill.config import GenerateConfig
 from distill.errors import UsageError
 from distill.filters.checks import checks
-from distill.held_out import HeldOut
+from distill.held_out import HeldOut, gold_shots
 from distill.results import AGAIN, ASIDE
 from distill.store.answers import Answers, Row, Said
 from distill.store.run import Run, digest
@@ -23,7 +23,7 @@ from distill.student.protocol import Student
 from distill.teacher.flow import ordered
 from distill.teacher.ledgered import GONE, Ledgered
 from distill.teacher.protocol import Teacher
-from distill.types import Candidate, Message, Pair, Prediction, Progress, Request, Task, content_id
+from distill.types import Candidate, Example, Message, Pair, Prediction, Progress, Request, Task, content_id
 
 T = TypeVar("T")
 AHEAD = 256
@@ -51,24 +51,27 @@ class Other(NamedTuple):
 
 
 class Teaching(NamedTuple):
-    """How the teacher is asked for its answers: its best prompt, and room for an answer."""
+    """How the teacher is asked for its answers: its best prompt, room for an answer, generate's seeds."""
 
     task: Task
     prompt: str
     room: int
+    shots: tuple[Example, ...] = ()
 
     @staticmethod
     def of(run: Run, task: Task) -> "Teaching":
         """As generate asked it."""
         settings = run.settings().get("generate", {})
         room = settings.get("max_answer_tokens", GenerateConfig.max_answer_tokens)
-        return Teaching(task, default_prompt(task), room)
+        return Teaching(task, default_prompt(task), room, gold_shots(run))
 
     def request(self, pair: Pair) -> Request:
         """The whole call for one row, with what was said before it."""
         *before, asked = pair.messages
         said = [message for message in before if message.role != "system"]
-        return answer_request(self.task, self.prompt, asked.content, max_tokens=self.room, before=said)
+        return answer_request(
+            self.task, self.prompt, asked.content, max_tokens=self.room, shots=self.shots, before=said
+        )
 
     def shown(self, pair: Pair) -> tuple[Message, ...]:
         """The teacher's prompt for that row, for a student to be asked with."""

@@ -63,7 +63,10 @@ def gold_of(text):
 
 
 def text(number):
-    return f"row {number} of the made up film reviews"
+    """An input of that number, near no other."""
+    letters = random.Random(number)
+    plot = " ".join("".join(letters.choices("aeiulmnrst", k=6)) for _ in range(4))
+    return f"row {number} of film {plot}"
 
 
 def wrong_on(numbers, unparsable=()):

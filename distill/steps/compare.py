@@ -114,7 +114,7 @@ async def compare(
         test_duplicates=held_out.test_duplicates,
         upfront_usd=upfront(run, config, teacher.identity, prices),
         data=receipt(run),
-        told=tuple(told),
+        told=(*held_out.told, *told),
         without_teacher=without_teacher,
         failed_checks=own_rules(run, predictions),
         test_imported=all_imported(held_out.splits.get("test", ())),
