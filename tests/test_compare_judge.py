@@ -197,6 +197,15 @@ def test_a_report_whose_verdicts_are_gone_cannot_be_verified(place, run):
     verify(run)
 
 
+def test_a_report_that_keeps_quiet_of_the_judge_is_found(place, run):
+    compared(place, ScriptedTeacher(judge_by_teacher, model="big"), BY_TEACHER)
+    report = run.summary("compare")
+    del report["judged"]
+    jsonl.replace_json(run.summary_path("compare"), report)
+    with pytest.raises(DataError, match="the report lacks what the judge said"):
+        verify(run)
+
+
 def test_without_a_judge_nothing_is_said_of_one(place, run):
     report = compared(place, ScriptedTeacher(teacher_says, model="big"), CompareConfig(ask_twice=0))
     assert "judged" not in report
