@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from distill.report.page_parts import context
+from distill.report.page_parts import context, main_split
 from distill.report.side_by_side import side_by_side
 from distill.report.verdicts import by_row, older_than
 from distill.store import jsonl
@@ -70,7 +70,13 @@ def render(
         total=rows["total"],
         on_page=len(rows["rows"]),
         flips=any(row["flipped"] for row in rows["rows"]),
+        row_splits=splits_of(rows["rows"], main_split(report)),
     )
+
+
+def splits_of(rows: Sequence[Mapping[str, Any]], verdicts: str) -> list[str]:
+    """The splits that `rows` are of, the one that the verdict is of first."""
+    return sorted({row["split"] for row in rows}, key=lambda split: (split != verdicts, split))
 
 
 def policy(style: str, script: str) -> str:

@@ -143,3 +143,23 @@ def test_ten_thousand_answers_are_there_at_once(opened):
     assert page.run("document.querySelectorAll('#rows > li').length") == 10
     took_ms = page.run("performance.getEntriesByType('navigation')[0].loadEventEnd")
     assert took_ms < 2000, f"{took_ms} ms of {time.perf_counter() - began:.1f} s"
+
+
+def test_rows_of_two_splits_are_never_counted_as_one(opened):
+    def of(split, count, mine):
+        for place in range(count):
+            yield answer("teacher", f"{split}{place}", "happy", split=split)
+            yield answer("student", f"{split}{place}", mine, split=split)
+
+    page = opened(answers=[*of("gold", 7, "happy"), *of("test", 3, "sad")])
+    assert page.run("document.getElementById('split').value") == "gold"
+    assert shown(page) == "7 rows"
+    assert page.run("document.querySelector('[data-filter=lost] b').textContent") == "0"
+    page.run(
+        "(() => { const of = document.getElementById('split'); of.value = 'test';"
+        " of.dispatchEvent(new Event('change')); })()"
+    )
+    assert shown(page) == "3 rows"
+    assert page.run("document.querySelector('[data-filter=all] b').textContent") == "3"
+    assert page.run("document.querySelector('[data-filter=lost] b').textContent") == "3"
+    assert page.run("document.querySelector('#rows .head').textContent").endswith("test split")

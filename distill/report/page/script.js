@@ -21,22 +21,29 @@
   const { systems, metric, rows } = JSON.parse(source.textContent);
   const PAGE = 10, WORDS = { lost: "student lost", won: "student won", tie: "tie" };
   const COLOURS = { teacher: "teacher", student: "student", base: "base", "prompted base": "prompted" };
-  const list = byId("rows"), search = byId("search"), buttons = [...document.querySelectorAll("[data-filter]")];
+  const list = byId("rows"), search = byId("search"), split = byId("split"), buttons = [...document.querySelectorAll("[data-filter]")];
   let filter = "all", found = rows, page = 0, here = -1, haystacks = null;
 
-  const passes = (row, wanted) => wanted === "all" || (wanted === "format" || wanted === "flipped" ? row[wanted] : row.outcome === wanted);
+  // Rows of two splits are never counted or shown as one.
+  const inside = (row) => !split || row.split === split.value;
+  const passes = (row, wanted) => inside(row) && fits(row, wanted);
+  const fits = (row, wanted) => wanted === "all" || (wanted === "format" || wanted === "flipped" ? row[wanted] : row.outcome === wanted);
   // Made when a search first needs them, so that 10,000 rows do not slow the load.
   const haystack = (at) => {
     haystacks ??= rows.map((row) => [row.input, row.gold, ...row.said.map((said) => said ? said.text : "")].join("\n").toLowerCase());
     return haystacks[at];
   };
 
-  for (const button of buttons) {
-    const count = rows.reduce((sum, row) => sum + (passes(row, button.dataset.filter) ? 1 : 0), 0);
-    button.querySelector("b").textContent = count.toLocaleString("en");
-    button.disabled = count === 0;
-    button.addEventListener("click", () => choose(button.dataset.filter));
+  function tally() {
+    for (const button of buttons) {
+      const count = rows.reduce((sum, row) => sum + (passes(row, button.dataset.filter) ? 1 : 0), 0);
+      button.querySelector("b").textContent = count.toLocaleString("en");
+      button.disabled = count === 0;
+    }
   }
+
+  for (const button of buttons) button.addEventListener("click", () => choose(button.dataset.filter));
+  split?.addEventListener("change", () => { tally(); choose("all"); });
 
   function choose(wanted) {
     const button = buttons.find((each) => each.dataset.filter === wanted);
@@ -132,5 +139,6 @@
     else if (event.key >= "0" && event.key <= "5" && event.key.length === 1) choose(FILTERS[Number(event.key)]);
   });
   for (const part of document.querySelectorAll(".tools, .keys")) part.hidden = false;
-  draw();
+  tally();
+  narrow();
 })();
