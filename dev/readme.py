@@ -211,6 +211,26 @@ def sft() -> str:
     )
 
 
+def refill() -> str:
+    """A row a seed: the student before and after one round of refilling."""
+    found = json.loads((ROOT / "benchmarks" / "results" / "refill.json").read_text())
+    rows = [
+        "| seed | misses on valid | pairs added | before | after | difference (95%) |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in found["seeds"]:
+        before, after = one["rounds"][0], one["rounds"][-1]
+        misses = next(each["misses"] for each in one["sources"] if each["split"] == "valid")
+        low, high = (100 * after["against_previous"][side] for side in ("low", "high"))
+        difference = f"{100 * after['against_previous']['diff']:+.1f} ({low:+.1f} to {high:+.1f})"
+        cells = [str(one["seed"]), str(misses), str(one["refill"]["accepted"])]
+        rows.append(
+            f"| {' | '.join([*cells, format(before['value'], '.1%'), format(after['value'], '.1%')])} "
+            f"| {difference} |"
+        )
+    return "\n".join(rows)
+
+
 def classifier() -> str:
     """What the installed encoder with a head comes to, a task each, in a sentence."""
     found = json.loads((ROOT / "benchmarks" / "results" / "classifier.json").read_text())
@@ -262,6 +282,7 @@ def written(readme: str) -> str:
         ("speed", speed()),
         ("sft", sft()),
         ("classifier", classifier()),
+        ("refill", refill()),
         ("tuning", tuning()),
         ("answering", answering()),
     ):
