@@ -51,7 +51,10 @@ def dimensions(
     if bounds:
         found["length"] = lambda row: _length(len(row.input), bounds)
     for name in dict.fromkeys(name for row in rows for name in row.attributes):
-        found[name] = lambda row, name=name: row.attributes.get(name)  # type: ignore[misc]
+        # A column of the user's may be named as a slice of ours is.
+        found[f"your {name}" if name in ("label", "length") else name] = lambda row, name=name: (
+            row.attributes.get(name)
+        )  # type: ignore[misc]
     return found
 
 

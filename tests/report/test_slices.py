@@ -56,6 +56,15 @@ def test_a_slice_is_neither_a_handful_nor_everything():
     }
 
 
+def test_a_column_named_as_a_slice_of_ours_stands_beside_it():
+    found = sliced(30, {1}, length=["brief", "wordy"] * 15, label=["u", "v", "w"] * 10)
+    by = {name: {each["value"] for each in found if each["by"] == name} for name in {e["by"] for e in found}}
+    assert by["your length"] == {"brief", "wordy"}
+    assert by["your label"] == {"u", "v", "w"}
+    assert by["label"] == {"a", "b"}
+    assert len(by["length"]) == 3
+
+
 def test_rows_without_the_attribute_are_in_no_slice_of_it():
     found = sliced(20, {1}, topic=["cars"] * 8 + [""] * 12)
     assert [each["n"] for each in found if each["by"] == "topic"] == [8]
