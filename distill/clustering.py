@@ -141,14 +141,20 @@ def parts(group: Sequence[Prediction]) -> list[list[Prediction]]:
 
     compared, rest = rows[:MOST_COMPARED], rows[MOST_COMPARED:]
     vectors_NV = features([row.input for row in compared])
+    alike_NN = (vectors_NV @ vectors_NV.T).toarray()
     count = min(MOST_PARTS, len(compared) // A_CLUSTER) if len(compared) >= SPLIT_FROM else 1
     numbers_N = numpy.ones(len(compared), dtype=int)
     if count > 1:
-        numbers_N = fcluster(linkage(vectors_NV, method="ward"), count, criterion="maxclust")
+        # Ward's method needs the distances alone; the vectors would fill gigabytes where texts are long.
+        above = numpy.triu_indices(len(compared), 1)
+        own_N = alike_NN.diagonal()
+        squares_P = own_N[above[0]] + own_N[above[1]] - 2 * alike_NN[above]
+        distances_P = numpy.sqrt(numpy.maximum(0, squares_P))
+        numbers_N = fcluster(linkage(distances_P, method="ward"), count, criterion="maxclust")
     found = []
     for number in sorted(set(numbers_N.tolist())):
         places = numpy.flatnonzero(numbers_N == number)
-        typical = vectors_NV[places] @ vectors_NV[places].mean(axis=0)
+        typical = alike_NN[numpy.ix_(places, places)].mean(axis=1)
         order = places[numpy.argsort(-typical, kind="stable")]
         found.append([compared[place] for place in order])
     found[0] += rest
@@ -156,18 +162,24 @@ def parts(group: Sequence[Prediction]) -> list[list[Prediction]]:
 
 
 def features(texts: Sequence[str]) -> Any:
-    """TF-IDF of the n-grams that two texts or more share, of length 1 each; (texts, n-grams)."""
+    """TF-IDF of the n-grams that two texts or more share, of length 1 each; sparse, (texts, n-grams)."""
     import numpy
+    from scipy.sparse import csr_array
 
-    sets = [grams(cleaned(text)) for text in texts]
-    seen = Counter(gram for found in sets for gram in found)
+    # The n-grams are made twice: those of all texts at once would fill gigabytes.
+    seen = Counter(gram for text in texts for gram in grams(cleaned(text)))
     column = {gram: place for place, gram in enumerate(sorted(gram for gram in seen if seen[gram] > 1))}
-    vectors_NV = numpy.zeros((len(texts), max(1, len(column))), dtype=numpy.float32)
-    for place, found in enumerate(sets):
-        for gram in found & column.keys():
-            vectors_NV[place, column[gram]] = math.log(len(texts) / seen[gram]) + 1
-    lengths_N1 = numpy.linalg.norm(vectors_NV, axis=1, keepdims=True)
-    return vectors_NV / numpy.maximum(lengths_N1, 1e-9)
+    columns, weights, ends = [], [], [0]
+    for text in texts:
+        shared = sorted(column[gram] for gram in grams(cleaned(text)) & column.keys())
+        columns.append(numpy.array(shared, dtype=numpy.int32))
+        ends.append(ends[-1] + len(shared))
+    idf_V = numpy.array([math.log(len(texts) / seen[gram]) + 1 for gram in column])
+    for places in columns:
+        row = idf_V[places]
+        weights.append(row / max(float(numpy.linalg.norm(row)), 1e-9))
+    shape = (len(texts), max(1, len(column)))
+    return csr_array((numpy.concatenate(weights), numpy.concatenate(columns), ends), shape=shape)
 
 
 def telling_words(inputs: Sequence[str], every: Counter[str], total: int) -> list[str]:

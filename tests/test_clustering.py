@@ -1,10 +1,12 @@
 """Misses in clusters: confusions first, texts where they are many, names by words that tell."""
 
 import random
+import tracemalloc
 
 import pytest
+from scipy.cluster.hierarchy import fcluster, linkage
 
-from distill.clustering import SPLIT_FROM, clustered, missed, telling_words
+from distill.clustering import MOST_PARTS, SPLIT_FROM, clustered, features, missed, parts, telling_words
 from distill.types import AnswerField, Label, Prediction, Task
 
 MOOD = Task("mood", "label", "Say the mood.", labels=(Label("happy"), Label("sad"), Label("calm")))
@@ -113,3 +115,23 @@ def test_words_that_are_everywhere_tell_nothing():
 
     every = Counter({"the": 100, "rain": 6, "once": 1})
     assert telling_words(["the rain", "the rain", "the rain once"], every, 100) == ["rain"]
+
+
+def test_long_texts_are_split_in_little_memory_as_their_vectors_would_be():
+    rng = random.Random(0)
+    texts = ["".join(rng.choices("abcdefgh"[place % 3 :], k=1000)) for place in range(150)]
+    rows = [
+        Prediction(row=f"{place:03}", who="s", split="v", text="", answer="", gold="a", input=text)
+        for place, text in enumerate(texts)
+    ]
+    dense = features(texts).toarray()
+    assert dense.size > 3_000_000
+    wanted = fcluster(linkage(dense, method="ward"), MOST_PARTS, criterion="maxclust")
+    tracemalloc.start()
+    found = parts(rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {frozenset(int(row.row) for row in part) for part in found} == {
+        frozenset(place for place in range(150) if wanted[place] == number) for number in set(wanted)
+    }
+    assert peak < 4 * dense.size
