@@ -59,7 +59,7 @@ def context(
         "cascade": page_curves.cascade(report),
         "review": review(report),
         "notes": [visible(note) for note in report.get("notes", ())],
-        "reproduce": reproduce(report, run, metrics),
+        "reproduce": reproduce(report, receipt or {}, run, metrics),
     }
 
 

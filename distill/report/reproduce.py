@@ -21,19 +21,9 @@ STEPS = (
 )
 
 
-def reproduce(report: Record, run: Record, metrics: Record | None) -> dict[str, Any]:
-    """`commands` (a line each), `versions`, and `prints`: fingerprints of all it was made from.
-
-    The first command takes the run's task.toml, as explore left it or a person wrote it.
-    """
-    name = ["--run", run["name"]] if run.get("name") else []
-    commands = [
-        shlex.join(["distill", *name, step, *flags(run.get(step) or {}, kind), *teacher(run, step)])
-        for step, kind in STEPS
-        if run.get(step) is not None
-    ]
-    if commands:
-        commands.insert(0, shlex.join(["distill", *name, "pick", "--task", "task.toml"]))
+def reproduce(report: Record, receipt: Record, run: Record, metrics: Record | None) -> dict[str, Any]:
+    """`commands` (a line each), `versions`, and `prints`: fingerprints of all it was made from."""
+    commands = all_of(run, receipt)
     made = {**((metrics or {}).get("made_from") or {}), **(report.get("made_from") or {})}
     looks = re.compile(r"[0-9a-f]{12,64}")
     prints = {key: value for key, value in made.items() if isinstance(value, str) and looks.fullmatch(value)}
@@ -42,6 +32,32 @@ def reproduce(report: Record, run: Record, metrics: Record | None) -> dict[str, 
         "versions": {visible(key): visible(str(value)) for key, value in (run.get("versions") or {}).items()},
         "prints": {visible(key): value for key, value in prints.items()},
     }
+
+
+def all_of(run: Record, receipt: Record) -> list[str]:
+    """Every command, in order: imports and rounds of refilling are told by the receipt.
+
+    The first one takes the run's task.toml, as explore left it or a person wrote it.
+    """
+    name = ["--run", run["name"]] if run.get("name") else []
+    steps = {
+        step: [step, *flags(run.get(step) or {}, kind), *teacher(run, step)]
+        for step, kind in STEPS
+        if run.get(step) is not None
+    }
+    imports = [
+        ["import", private(each["file"]), *flags(each.get("how") or {}, config.ImportConfig)]
+        for each in receipt.get("imports") or ()
+    ]
+    made = [*imports, *[steps.pop("generate")]] if "generate" in steps else imports
+    if not made and not steps:
+        return []
+    trained = list(steps.values())
+    for round_ in receipt.get("refills") or ():
+        again = ["generate", "--from-failures", "--n", str(round_["asked"]), *teacher(run, "generate")]
+        made += [*trained, ["failures"], again]
+    words = [["pick", "--task", "task.toml"], *made, *trained]
+    return [shlex.join(["distill", *name, *each]) for each in words]
 
 
 def teacher(run: Record, step: str) -> list[str]:
