@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+PRICE = "0.10"
+"""USD an hour, about what a rented virtual machine with two cores costs: stated, not measured."""
 RUNS = {
     "sentiment": {
         "task": "examples/sentiment/task.toml",
@@ -69,7 +71,7 @@ def run(name: str, data: Path, more: list[str]) -> None:
         command(name, data, "pick", "--task", spec["task"]),
         command(name, data, "generate", *generate),
         command(name, data, "finetune", *spec["finetune"]),
-        command(name, data, "compare", *gold),
+        command(name, data, "compare", *gold, "--hardware-usd-per-hour", PRICE),
     ]
     result = {
         "commands": commands,
