@@ -20,7 +20,7 @@ from distill.store.answers import Row
 from distill.store.records import records
 from distill.store.repeats import contradicted, near_copies, trained_inputs
 from distill.store.repeats import unique as unique
-from distill.store.run import Run, digest
+from distill.store.run import Run, Step, digest
 from distill.store.shapes import INPUT_KEYS, OUTPUT_KEYS, read_gold
 from distill.types import Example, Pair, Split, Task, content_id
 
@@ -244,7 +244,8 @@ def gold_shots(run: Run) -> tuple[Example, ...]:
 
 def chose_the_prompt(run: Run, gold: Path) -> bool:
     """Whether the rows of explore's --gold or generate's --seeds are those of this file."""
-    for step, flag in (("explore", "gold"), ("generate", "seeds")):
+    chosen_by: dict[Step, str] = {"explore": "gold", "generate": "seeds"}
+    for step, flag in chosen_by.items():
         path = run.settings().get(step, {}).get(flag)
         then = (run.summary(step) or {}).get("made_from", {}).get(f"{flag} file")
         if (then is not None and then == digest(gold)) or (path and Path(path).resolve() == gold.resolve()):
