@@ -186,12 +186,21 @@ def encode_pair(chat: Chat, pair: Pair, train_on: TrainOn = "answers") -> list[R
     whole = parts[-1]
     lengths = tuple(length for row in parts for length in row.answer_tokens)
     if train_on == "all":
-        return [replace(whole, spans=((1, whole.spans[0][1]),), answer_tokens=lengths)]
+        ends = [row.spans[0][1] for row in parts if row is whole or (chat.rides and begins(whole, row))]
+        starts = [1, *(end + 1 for end in ends[:-1])]  # a stop takes the place of what follows an answer
+        spans = tuple(zip(starts, ends, strict=True))
+        return [replace(whole, spans=spans, answer_tokens=lengths)]
     if train_on == "last-answer":
         return [replace(whole, answer_tokens=lengths)]
-    if any(whole.ids[: row.spans[0][1]] != row.ids[: row.spans[0][1]] for row in parts):
+    if not all(begins(whole, row) for row in parts):
         return [replace(row, id=f"{pair.id}.{number}") for number, row in enumerate(parts[:-1], 1)] + [whole]
     return [replace(whole, spans=tuple(row.spans[0] for row in parts), answer_tokens=lengths)]
+
+
+def begins(whole: Row, row: Row) -> bool:
+    """Whether `whole` begins as `row` stands, up to the end of its answer."""
+    end = row.spans[0][1]
+    return whole.ids[:end] == row.ids[:end]
 
 
 def turn_row(chat: Chat, turns: Sequence[Message], name: str) -> Row:

@@ -233,6 +233,19 @@ def test_efficient_eos_rides_on_the_next_turn():
     assert row.target_tokens == sum(label != IGNORED for label in row.labels)
 
 
+def test_with_efficient_eos_every_answer_has_its_stop_where_all_is_trained():
+    """Not the next turn: an answer that was trained to run on into it would never end."""
+    from distill.student.mask import marked
+
+    chat = open_chat(byte_tokenizer(PLAIN_TURNS), efficient_eos=True)
+    (row,) = encode(chat, [Pair.make(TURNS[1:], "two", "test")], train_on="all")
+    assert trained(chat, row) == "ser: a\nassistant: one<|endoftext|>user: b\nassistant: two<|endoftext|>"
+    assert marked(chat, row) == (
+        "u⟦ser: a\nassistant: one⟧⟦<|endoftext|>⟧\n⟦user: b\nassistant: two⟧⟦<|endoftext|>⟧"
+    )
+    assert row.target_tokens == sum(label != IGNORED for label in row.labels)
+
+
 def test_efficient_eos_is_not_for_templates_that_end_turns():
     with pytest.raises(UsageError, match="ends turns itself"):
         open_chat(byte_tokenizer(), efficient_eos=True)
