@@ -68,7 +68,11 @@ def learning_curve(run: Run, config: FinetuneConfig, progress: Progress, fit: Fi
     room = summary["answer_tokens_max"] + ROOM_TOKENS
     config, train, valid = same_kind(config, summary), read(run, "train"), read(run, "valid")
     known = {point.made_from: point for point in read_points(run)}
-    shares = growth.nested(labels(task, train), sizes_of(task, train, config.seed), config.seed)
+    sizes = sizes_of(task, train, config.seed)
+    if len(valid) < FEW:
+        progress.say(f"{few_rows(len(valid))}; no shares are trained")
+        sizes = [len(train)]
+    shares = growth.nested(labels(task, train), sizes, config.seed)
     points = []
     for size, chosen in shares.items():
         name = made_from(run, config, size)
@@ -183,9 +187,14 @@ def told(task: Task, points: Sequence[Point], seed: int) -> dict[str, Any]:
     ]
     sentence = growth.sentence(found, rows, sizes)
     if rows < FEW:
-        sentence = f"cannot tell with {rows} valid rows: {FEW} are the least, --valid-share holds out more"
+        sentence = few_rows(rows)
     doubling = found._asdict() if found else None
     return {"points": shown, "rows": rows, "doubling": doubling, "sentence": sentence}
+
+
+def few_rows(rows: int) -> str:
+    """Why so many validation rows tell nothing."""
+    return f"cannot tell with {rows} valid rows: {FEW} are the least, --valid-share holds out more"
 
 
 def sizes_of(task: Task, train: Sequence[Pair], seed: int) -> list[int]:

@@ -154,7 +154,10 @@ def test_few_rows_say_that_they_are_few(run, student_folder):
     jsonl.replace(run.splits["valid"], growing.read(run, "valid")[:8])
     config = config_of(student_folder, max_steps=2)
     finetune(run, config, Quiet())
-    curve = growing.learning_curve(run, config, Quiet(), finetune)["learning_curve"]
+    fit = Counted()
+    curve = growing.learning_curve(run, config, Quiet(), fit)["learning_curve"]
+    assert fit.sizes == []  # no share is trained for an answer that is known beforehand
+    assert [point["n"] for point in curve["points"]] == [24]
     assert curve["doubling"] is None
     assert curve["sentence"].startswith("cannot tell with 8 valid rows")
 
