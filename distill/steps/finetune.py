@@ -18,8 +18,9 @@ from distill.store.run import Run, digest
 from distill.student import onward
 from distill.student.choosing import train_kind
 from distill.student.data import prepare, training_pairs, trains_reasons, with_reasons
-from distill.student.documents import texts_digest
+from distill.student.documents import check_stage, texts_digest
 from distill.types import Pair, Progress
+from distill.weights import Weights, student_weights
 
 if TYPE_CHECKING:
     from distill.student.chat import Chat
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from distill.student.loop import Learner
     from distill.student.recipe import Recipe
     from distill.student.session import Trained
-    from distill.weights import Weights
 
 SHOWN = 2  # rows of the mask shown on the terminal
 
@@ -51,6 +51,7 @@ def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, 
     checkpoint is written, and the next run with the same pairs and settings goes on from it.
     """
     onward.check(config)
+    check_stage(config)
     source = made_from(run, config)
     if config.stage == "pt":
         summary = train_student(run, config, progress, (), ())
@@ -66,13 +67,13 @@ def train_student(
 ) -> dict[str, Any]:
     """Open the student, encode, train and save; the summary."""
     from distill.student import causal, lora, need, soft, stopping
+    from distill.student.checkpoint import learned_of
     from distill.student.device import pick
     from distill.student.forward import choose_attention, open_net
     from distill.student.gguf import read_once
     from distill.student.lines import choose_packing
     from distill.student.loop import Learner
     from distill.student.recipe import derive
-    from distill.weights import student_weights
 
     weights, device = student_weights(config.student), pick(config.device, config.dtype)
     config, start = onward.shaped(run, config, "causal", progress.say), onward.started(run, config)
@@ -82,15 +83,14 @@ def train_student(
         planned, batch = derive(config, len(train), 1).lora, need.longest_batch(config, train)
         need.check_memory(weights, device, planned, progress.say, batch)
         model, tokenizer = causal.load(weights, device, method=config.method)
-    shape = model.config.get_text_config()
     train, valid = with_reasons(run, train), with_reasons(run, valid)
-    data = prepare(config, tokenizer, shape, train, valid)
+    data = prepare(config, tokenizer, model.config.get_text_config(), train, valid)
     for text in data.said:
         progress.say(text)
-    chat, rows, held_out = data.chat, data.train.passed(), data.valid.passed()
+    chat, rows, held_out = data.chat, data.train.passed(), data.held_out()
     told = soft.targets_for(config.kd_weight, chat, rows, train, progress.say)
-    recipe = derive(config, len(rows), shape.hidden_size)
-    source = {**made_from(run, config), **start, "weights": lora.fingerprint(model)}
+    recipe = derive(config, len(rows), model.config.get_text_config().hidden_size)
+    known = {**made_from(run, config), **start, "dtype": device.dtype, "weights": lora.fingerprint(model)}
     wrapped = lora.attach(model, recipe.lora, config.seed)
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
     with device.autocast():
@@ -98,9 +98,9 @@ def train_student(
     onward.put_in(run, config, wrapped, weights.label)  # not before: dropout would blur the trials
     run.begin("finetune")  # not before: a student that cannot be trained leaves the one there was
     show_mask(run, chat, [*rows, *held_out], progress)
-    loss = soft.loss_with(told, config.kd_weight)
-    learner = Learner(net, lora.trainable(wrapped), chat.pad, device, wrapped, loss)
-    trained, measured = fit(run, recipe, progress, learner, (rows, held_out), source)
+    parts = (net, lora.trainable(wrapped), chat.pad, device, wrapped)
+    learner = Learner(*parts, soft.loss_with(told, config.kd_weight))
+    trained, measured = fit(run, recipe, progress, learner, (rows, held_out), learned_of(known))
     summary = {
         "base": weights.label,
         "device": device.line,
@@ -113,9 +113,14 @@ def train_student(
         **soft.counts(told),
         **results(trained),
     }
-    write_student(run, wrapped, chat, recipe, weights, summary)
+    early = not onward.is_own(run, config)  # else what was started from stays while it may be needed again
+    if early:
+        write_student(run, wrapped, chat, recipe, weights, summary)
     progress.begin("stop audit", None)
-    summary["stops"] = stopping.after_training(learner, chat, summary["base"], (train, valid))
+    audited = (train, valid if held_out else [])
+    summary["stops"] = stopping.after_training(learner, chat, weights.label, audited)
+    if not early:
+        write_student(run, wrapped, chat, recipe, weights, summary)
     write_card(run, run.adapter, weights, summary)
     return summary
 
@@ -230,7 +235,7 @@ def note(record: dict[str, Any]) -> str:
 
 
 def write_student(
-    run: Run, model: Any, chat: "Chat", recipe: "Recipe", weights: "Weights", summary: dict[str, Any]
+    run: Run, model: Any, chat: "Chat", recipe: "Recipe", weights: Weights, summary: dict[str, Any]
 ) -> None:
     """Save beside, with its card, then rename: the folder is the old student or the new, never half."""
     from distill.student import lora
@@ -250,13 +255,11 @@ def write_student(
     beside.rename(folder)
 
 
-def write_card(run: Run, folder: Path, weights: "Weights", summary: dict[str, Any]) -> None:
+def write_card(run: Run, folder: Path, weights: Weights, summary: dict[str, Any]) -> None:
     """The model card, as much of it as the summary knows."""
     from distill.student import card
 
-    receipt, teacher = run.summary("generate"), run.settings().get("teacher", {}).get("teacher")
-    text = card.model_card(summary, weights, receipt, teacher)
-    jsonl.replace_bytes(folder / "README.md", [text.encode()])
+    jsonl.replace_bytes(folder / card.README, [card.of_run(run, weights, summary).encode()])
 
 
 def counts(rows: Sequence["Row"], valid: Sequence["Row"]) -> dict[str, Any]:

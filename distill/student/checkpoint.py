@@ -17,6 +17,8 @@ import torch
 from distill.store import jsonl
 
 KEY = "distill"
+UNLEARNED = ("micro_batch", "packing", "engine", "device", "report_to", "learning_curve")
+"""Knobs of how and where steps are run, and of what is told of them: with others the same is learned."""
 
 
 class State(msgspec.Struct):
@@ -76,6 +78,16 @@ def save(path: Path, made_from: Mapping[str, Any], checkpoint: Checkpoint) -> No
     finally:
         with suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+def learned_of(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `knobs` that decide what is learned: what a checkpoint has to have been made from."""
+    return {name: value for name, value in knobs.items() if name not in UNLEARNED}
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a checkpoint that is not used, over the one put aside before; where it is now."""
+    return path.replace(path.with_name(f"other-{path.name}"))
 
 
 def load(

@@ -16,10 +16,13 @@ from distill.errors import UsageError
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import read_task
-from distill.student import classifier, fitting, onward, pairs_in
-from distill.student.device import pick
+from distill.student import causal, classifier, fitting, need, onward, pairs_in
+from distill.student.card import README, of_run
+from distill.student.checkpoint import learned_of
+from distill.student.device import Device, pick
 from distill.student.heads import Head
 from distill.student.lora import LoraShape, fingerprint
+from distill.student.mask import one_line
 from distill.student.opening import weights_for
 from distill.student.session import Trained
 from distill.student.stopping import Stops
@@ -45,16 +48,13 @@ def train_classifier(
     DataError where pairs, task or encoder are unfit, DeviceError where the device is absent or too small,
     DistillError where a loss is not finite, Interrupted with a checkpoint on Ctrl-C.
     """
-    if config.method == "qlora":
-        raise UsageError(
-            "an encoder is small: it is not quantised", where="--method qlora", hint="use --method lora"
-        )
     task = read_task(run.task) if run.task.exists() else None
     labels = pairs_in.labels_of(task, [pair for part in split for pair in part])
     weights = weights_for(config.student, "classifier", config.student_kind)
     device = pick(config.device, config.dtype)
     progress.begin(f"open {weights.label}", None)
     progress.say(device.line)
+    check(config, weights, device, split[0], progress)
     encoder, tokenizer = classifier.load(weights, device)
     config = onward.shaped(run, config, "classifier", progress.say)
     recipe = fitting.recipe_of(config, len(split[0]), encoder.config.hidden_size)
@@ -65,13 +65,11 @@ def train_classifier(
     run.begin("finetune")  # not before: a student that cannot be loaded leaves the one there was
     show(run, labels, tokenizer, [*rows, *valid], progress)
     learner = fitting.learner_of(net, tokenizer.pad_token_id, device)
-    known = content_id([(row.ids, row.label) for row in rows], [(row.ids, row.label) for row in valid])
-    source = {**msgspec.to_builtins(card), "rows": known, "config": plain(config)}
+    known = content_id(*([(row.ids, row.label) for row in part] for part in (rows, valid)))
+    source = {**learned_of(plain(config)), **msgspec.to_builtins(card), "rows": known, "dtype": device.dtype}
     start = onward.started(run, config)
     trained, measured = engine(run, recipe, progress, learner, (rows, valid), {**source, **start})
-    outcome = fitting.outcome(learner, valid)
-    write(run.adapter, net, msgspec.structs.replace(card, temperature=outcome.temperature))
-    return {
+    about = {
         "student_kind": "classifier",
         "base": weights.label,
         "labels": list(labels),
@@ -83,8 +81,31 @@ def train_classifier(
         **start,
         "stops": msgspec.to_builtins(Stops(skipped="a classifier's answer is one label")),
         **measured,
-        **results(rows, valid, trained, outcome),
     }
+
+    def leave(outcome: fitting.Outcome) -> dict[str, Any]:
+        summary = {**about, **results(rows, valid, trained, outcome)}
+        calibrated = msgspec.structs.replace(card, temperature=outcome.temperature)
+        write(run.adapter, net, calibrated, of_run(run, weights, summary))
+        return summary
+
+    if not onward.is_own(run, config):  # then what was started from stays while it may be needed again
+        leave(fitting.Outcome())
+    with causal.memory("free some, then the same command: no step is trained again"):
+        outcome = fitting.outcome(learner, valid)
+    return leave(outcome)
+
+
+def check(
+    config: FinetuneConfig, weights: Weights, device: Device, train: Sequence[Pair], progress: Progress
+) -> None:
+    """Say what training will take. Raises UsageError where an encoder is not trained so, DeviceError."""
+    if config.method == "qlora":
+        raise UsageError(
+            "an encoder is small: it is not quantised", where="--method qlora", hint="use --method lora"
+        )
+    planned, batch = fitting.recipe_of(config, len(train), 1).lora, need.longest_batch(config, train)
+    need.check_memory(weights, device, planned, progress.say, batch, kind="classifier")
 
 
 def card_for(
@@ -178,7 +199,7 @@ def show(
     """Write every row as the encoder reads it, with the label it is to give, and say the first few."""
 
     def line(row: pairs_in.Row) -> str:
-        return f"{row.id}  {tokenizer.decode(row.ids)} ⟦{labels[row.label]}⟧"
+        return f"{row.id}  {one_line(tokenizer.decode(row.ids))} ⟦{one_line(labels[row.label])}⟧"
 
     jsonl.replace_bytes(run.mask, (line(row).encode() + b"\n" for row in rows))
     progress.say(f"a head on the encoder is trained to give what is between ⟦ and ⟧ ({run.mask})")
@@ -186,10 +207,11 @@ def show(
         progress.marked(line(row))
 
 
-def write(folder: Path, net: Head, card: classifier.Card) -> None:
+def write(folder: Path, net: Head, card: classifier.Card, readme: str) -> None:
     """Save beside, then rename: the folder is the old student or the new one, never half of one."""
     beside = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
     classifier.save(net, card, beside)
+    jsonl.replace_bytes(beside / README, [readme.encode()])
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)

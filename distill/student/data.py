@@ -18,7 +18,7 @@ from distill.store.run import Run
 from distill.store.taskfile import read_task
 from distill.student.chat import Chat, open_chat, pad_id
 from distill.student.documents import encode_documents, end_of_text, held_out, read_documents
-from distill.student.encode import Examined, examine
+from distill.student.encode import Examined, Row, examine
 from distill.types import Pair
 
 PACK_TOKENS = 1024  # of a row of `--stage pt`, unless --max-length-tokens says else
@@ -31,6 +31,12 @@ class Data:
     chat: Chat
     train: Examined
     valid: Examined
+
+    def held_out(self) -> list[Row]:
+        """The rows to validate on; none where all of them were too long and dropped. Raises DataError."""
+        if self.valid.dropped and not self.valid.rows and not self.valid.faults:
+            return []
+        return self.valid.passed()
 
     @property
     def said(self) -> list[str]:

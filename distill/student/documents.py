@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distill.config import FinetuneConfig
 from distill.errors import DataError, UsageError
 from distill.store.records import READABLE, read_rows
 from distill.student.encode import Row
@@ -40,6 +41,24 @@ def read_documents(source: str) -> list[Document]:
         kinds = " ".join((*PLAIN, *READABLE))
         raise UsageError(f"no texts in {source}", where="--texts", hint=f"files that can be read: {kinds}")
     return found
+
+
+def check_stage(config: FinetuneConfig) -> None:
+    """Raise UsageError where raw texts are to be learned by what reads none, or by nobody in particular."""
+    if config.stage != "pt":
+        return
+    if config.student_kind != "causal":
+        raise UsageError(
+            "only a language model learns raw texts",
+            where=f"--stage pt, --student-kind {config.student_kind}",
+            hint="leave --student-kind out, or --stage",
+        )
+    if config.student == "auto":
+        raise UsageError(
+            "there are no answers to choose a student by",
+            where="--stage pt, --student auto",
+            hint="name a language model: --student local, a Hub id, a folder or a GGUF file",
+        )
 
 
 def texts_digest(source: str | None) -> str:

@@ -32,6 +32,8 @@ def train(
 
 def run(session: Session) -> None:
     """The steps that are left, by the engine that was asked for, in the fastest way. Raises as `train`."""
+    if session.is_over:
+        return
     with faster(session.learner):
         by_engine(session)
 

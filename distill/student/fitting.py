@@ -16,6 +16,7 @@ from distill.score.metrics import macro_f1
 from distill.student.batches import sorted_batches
 from distill.student.classifier import trained
 from distill.student.device import Device
+from distill.student.guard import is_out_of_memory, release
 from distill.student.heads import Head
 from distill.student.loop import Learner
 from distill.student.pairs_in import Row, padded
@@ -25,7 +26,8 @@ LORA_RATE, FULL_RATE = 1e-3, 1e-4
 """Tried on MiniLM-L6 with an eighth of trec's training rows held out, batch 16."""
 PASSES = ((600, 20.0), (1_200, 10.0), (10_000, 6.0), (100_000, 3.0))
 """(rows below which it holds, passes): a new head needs some 600 steps, whatever the number of rows."""
-TOGETHER = 64
+TOGETHER = (64, 8, 1)
+"""Rows scored at once; fewer where memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -108,17 +110,31 @@ def outcome(learner: Learner, valid: Sequence[Row]) -> Outcome:
     """Measured on `valid`; without rows the temperature is 1 and nothing is known."""
     if not valid:
         return Outcome()
-    net = learner.net.model.eval()
+    learner.net.model.eval()
     found: dict[int, Tensor] = {}
-    for indices in sorted_batches([len(row.ids) for row in valid], TOGETHER):
-        with torch.inference_mode(), learner.device.autocast():
-            logits_BK = logits_of(net, [valid[index] for index in indices], learner.pad)
-        found.update(zip(indices, logits_BK.cpu(), strict=True))
+    for together in TOGETHER:
+        try:
+            score(learner, valid, together, found)
+            break
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error) or together == TOGETHER[-1]:
+                raise
+        release()
     logits_NK = torch.stack([found[index] for index in range(len(valid))])
     said = logits_NK.argmax(1).tolist()
     rows = [(str(at), str(row.label)) for at, row in zip(said, valid, strict=True)]
     accuracy = sum(at == gold for at, gold in rows) / len(rows)
     return Outcome(temperature(logits_NK, valid), accuracy, macro_f1(rows))
+
+
+def score(learner: Learner, rows: Sequence[Row], together: int, found: dict[int, Tensor]) -> None:
+    """Put the logits (K,) of each of `rows` into `found` by its place, unless they are there."""
+    left = [place for place in range(len(rows)) if place not in found]
+    for indices in sorted_batches([len(rows[place].ids) for place in left], together):
+        places = [left[index] for index in indices]
+        with torch.inference_mode(), learner.device.autocast():
+            logits_BK = logits_of(learner.net.model, [rows[place] for place in places], learner.pad)
+        found.update(zip(places, logits_BK.cpu(), strict=True))
 
 
 def temperature(logits_NK: Tensor, rows: Sequence[Row]) -> float:

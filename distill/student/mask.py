@@ -37,6 +37,11 @@ def marked(chat: Chat, row: Row) -> str:
     return "".join([*parts, escape(chat.text(row.ids[done:]))])
 
 
+def one_line(text: str) -> str:
+    """`text` escaped, on one line."""
+    return escape(text).replace("\n", "\\n")
+
+
 def escape(text: str) -> str:
     """`text` with controls, direction marks and our own brackets written as backslash escapes."""
     shown = UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -56,9 +56,15 @@ def started(run: Run, config: FinetuneConfig) -> dict[str, Any]:
 def other(run: Run, config: FinetuneConfig) -> dict[str, Any]:
     """What makes a finished step stale: another adapter's weights, but not those the step itself replaced."""
     folder = folder_of(run, config)
-    if folder is None or folder.resolve() == run.adapter.resolve():
+    if folder is None or is_own(run, config):
         return {}
     return {"from_adapter_weights": digest(tensors(folder))}
+
+
+def is_own(run: Run, config: FinetuneConfig) -> bool:
+    """Whether training starts from the run's own adapter, which is what it will replace."""
+    folder = folder_of(run, config)
+    return folder is not None and folder.resolve() == run.adapter.resolve()
 
 
 def tensors(folder: Path) -> Path | None:

@@ -131,10 +131,23 @@ class Session:
             self.measured = self.passes.measure(self.learner, self.valid, self.recipe.config.batch_size)
             self._judge(self.measured)
         self.watch.record(self._record(loss, norm, tokens / took, took))
-        is_over = state.step >= self.plan.steps or self._had_enough()
-        if not is_over:
+        if not self.is_over:
             self._look_up()
-        return is_over
+            return False
+        if state.step < self.plan.steps:
+            patience = self.recipe.config.early_stopping
+            self.watch.say(
+                f"stopping early at step {state.step}: {patience} validations without a lower loss"
+            )
+        self.save()
+        return True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no step is left: all are done, or validation has not improved for long enough."""
+        patience = self.recipe.config.early_stopping
+        had_enough = patience is not None and self.state.worse >= patience
+        return self.state.step >= self.plan.steps or had_enough
 
     def finish(self) -> Trained:
         """Put the best weights in (the last, where nothing was validated) and say what it came to."""
@@ -154,11 +167,11 @@ class Session:
         )
 
     def save(self) -> None:
-        """Write the checkpoint, where there is a place for one."""
+        """Write the checkpoint, where there is a place for one; no moments where no step is left."""
         self._saved = time.perf_counter()
         if self.watch.checkpoint is None:
             return
-        moments = self.optimizer.state_dict()["state"]
+        moments = {} if self.is_over else self.optimizer.state_dict()["state"]
         checkpoint.save(
             self.watch.checkpoint,
             self.watch.made_from,
@@ -172,15 +185,16 @@ class Session:
         shapes = [parameter.shape for parameter in self.learner.parameters]
         found, why_not = checkpoint.load(self.watch.checkpoint, self.watch.made_from, shapes)
         if why_not:
-            self.watch.say(why_not)
-            self.watch.checkpoint.unlink(missing_ok=True)
+            aside = checkpoint.put_aside(self.watch.checkpoint)
+            self.watch.say(f"{why_not}; it is kept as {aside}")
         if found is None:
             return
         self.state, self.best = found.state, list(found.best) if found.best else None
         restore(self.learner.parameters, found.weights)
         fresh = self.optimizer.state_dict()
         self.optimizer.load_state_dict({**fresh, "state": found.moments})
-        self.watch.say(f"going on after step {self.state.step} of {self.plan.steps}, from the checkpoint")
+        where = f"step {self.state.step} of {self.plan.steps}, from the checkpoint"
+        self.watch.say(f"no step is left after {where}" if self.is_over else f"going on after {where}")
 
     def _scheduler(self) -> torch.optim.lr_scheduler.LambdaLR:
         for group in self.optimizer.param_groups:
@@ -201,15 +215,6 @@ class Session:
         if before is None or is_better(measured, before, len(self.valid)):
             state.best_loss, state.best_exact, state.best_step = measured.loss, measured.exact, state.step
             self.best = snapshot(self.learner.parameters)
-
-    def _had_enough(self) -> bool:
-        patience = self.recipe.config.early_stopping
-        if patience is None or self.state.worse < patience:
-            return False
-        self.watch.say(
-            f"stopping early at step {self.state.step}: {patience} validations without a lower loss"
-        )
-        return True
 
     def _look_up(self) -> None:
         """Checkpoint where somebody asked to stop, and from time to time."""

@@ -171,7 +171,12 @@ def test_it_learns_and_what_is_opened_is_what_was_trained(run, encoder, method):
 def test_what_the_step_leaves(run, encoder):
     told = Told()
     summary = trained(run, config_of(encoder, max_steps=4), told)
-    assert sorted(path.name for path in run.adapter.iterdir()) == ["classifier.safetensors", "config.json"]
+    assert sorted(path.name for path in run.adapter.iterdir()) == [
+        "README.md",
+        "classifier.safetensors",
+        "config.json",
+    ]
+    assert any(text.startswith("memory: about") for text in told.said)
     card = json.loads((run.adapter / "config.json").read_text())
     assert (card["kind"], card["labels"], card["pooling"]) == ("classifier", ["good", "bad", "so so"], "mean")
     assert card["label_texts"][1] == "bad: It is not good."
@@ -182,6 +187,48 @@ def test_what_the_step_leaves(run, encoder):
     assert any("--lora-rank" in text for text in told.said)
     assert (summary["student_kind"], summary["answer_tokens_max"]) == ("classifier", 1)
     assert not run.checkpoint.exists()
+
+
+def test_what_is_read_is_shown_escaped_a_line_a_row(run, encoder):
+    odd = Pair.make((Message("user", "two\nlines \u27e6bad\u27e7 \x1b[31m"),), "good", "test")
+    jsonl.replace(run.splits["train"], [*labelled(9), odd])
+    trained(run, config_of(encoder, max_steps=1))
+    lines = run.mask.read_text().splitlines()
+    assert len(lines) == 22
+    (shown,) = [line for line in lines if line.startswith(odd.id)]
+    assert "two\\nlines \\u27e6bad\\u27e7 \\u001b[31m" in shown
+    assert shown.endswith("⟦good⟧")
+
+
+def test_an_encoder_that_cannot_fit_is_not_loaded(run, encoder, monkeypatch):
+    from distill.errors import DeviceError
+    from distill.student import classifier, need
+
+    def loaded(*_):
+        raise AssertionError("it was loaded")
+
+    monkeypatch.setattr(need, "free_bytes", lambda device: 1000)
+    monkeypatch.setattr(classifier, "load", loaded)
+    with pytest.raises(DeviceError, match="not enough memory"):
+        trained(run, config_of(encoder))
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_encoders_memory_is_counted_by_its_weights(encoder, method):
+    from distill.student import need
+    from distill.student.classifier import load
+    from distill.student.device import Device
+    from distill.student.lora import LoraShape
+    from distill.weights import encoder_weights
+
+    device = Device("cpu", "bfloat16", "CPU")
+    weights = encoder_weights(str(encoder))
+    count = sum(parameter.numel() for parameter in load(weights, device)[0].parameters())
+    told = need.estimate(weights, device, LoraShape(4, 8, method=method), [need.Size(500, 3)], "classifier")
+    assert told.weights + told.trained >= count * (16 if method == "full" else 4)
+    assert told.weights == (0 if method == "full" else count * 4)
+    shorter = need.estimate(weights, device, LoraShape(4, 8, method=method), [need.Size(64, 0)], "classifier")
+    assert told.batch == shorter.batch > 0
 
 
 def test_the_encoder_itself_stays_as_it_was(run, encoder):

@@ -79,3 +79,26 @@ def test_what_is_held_out_is_always_the_same_and_shares_no_text():
 def test_without_an_end_there_is_no_pretraining():
     with pytest.raises(UsageError, match="neither an end-of-text nor a separator"):
         pieces_of(byte_tokenizer(eos=None), Document("d", "x"), 10)
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ({"student_kind": "classifier"}, "--student-kind classifier"),
+        ({"student_kind": "auto"}, "--student-kind auto"),
+        ({"student": "auto"}, "--student auto"),
+    ],
+)
+def test_raw_texts_are_for_a_language_model_that_is_named(tmp_path, flags, where):
+    from distill.config import FinetuneConfig
+    from distill.steps.finetune import finetune
+    from distill.store.run import Run
+    from distill.types import Quiet
+
+    (tmp_path / "texts.txt").write_text("Some words.")
+    run = Run.open(tmp_path / "runs", "r", create=True)
+    config = FinetuneConfig(stage="pt", texts=str(tmp_path / "texts.txt"), **flags)
+    with pytest.raises(UsageError) as caught:
+        finetune(run, config, Quiet())
+    assert where in caught.value.where
+    assert caught.value.hint

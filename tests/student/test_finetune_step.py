@@ -291,8 +291,7 @@ def test_a_pickled_adapter_and_unknown_layers_are_refused_by_name(run, student_f
 def test_the_card_says_what_the_student_is_made_of(run, student_folder):
     (student_folder / "README.md").write_text("---\nlanguage: en\nlicense: apache-2.0\n---\n# Tiny\n")
     receipt = {"accepted": 24, "tried": 31, "dropped": {"wrong <b>": 7}, "cost_usd": 0.5}
-    run.finish("generate", receipt, {})
-    run.record("teacher", {"teacher": "gpt-x"})
+    run.finish("generate", receipt, {"teacher": "gpt-x @ https://example.com/v1"})
     finetune(run, config_of(student_folder, max_steps=2), Quiet())
     text = (run.adapter / "README.md").read_text()
     assert "license: apache-2.0" in text
