@@ -76,28 +76,28 @@ def gather_rows(run: Run, config: CompareConfig, task: Task) -> HeldOut:
 def unseen(
     run: Run, gold: Path, task: Task, rows: Sequence[Pair], trained_on: Sequence[Pair]
 ) -> tuple[list[Pair], list[str]]:
-    """(The gold rows that nobody has seen, nor a near copy of them; what to tell of them).
+    """(The gold rows that nobody has seen, what to tell of them). Raises DataError where that is none.
 
-    Raises DataError where that is none.
+    A near copy of a training row stays: real traffic is repetitive. How many there are is told.
     """
     trained = trained_inputs(task, trained_on)
     seen = trained | shown_to_the_teacher(task, gold_shots(run))
-    fresh = [pair for pair in rows if normalised(pair.input) not in seen]
+    kept = [pair for pair in rows if normalised(pair.input) not in seen]
     made = {**run.settings().get("import", {}), **run.settings().get("generate", {})}
     alike = made.get("near_duplicate", GenerateConfig.near_duplicate)
-    near = near_copies([pair.input for pair in fresh], trained, alike)
-    kept = [pair for pair in fresh if pair.input not in near]
+    near = near_copies([pair.input for pair in kept], trained, alike)
     if not kept:
         raise DataError(
-            "every gold row was trained on, nearly so, or shown to the teacher as an example",
+            "every gold row was trained on, or shown to the teacher as an example",
             where=str(gold),
             hint="give rows that nobody has seen",
         )
     told = []
     if near:
+        copies = sum(pair.input in near for pair in kept)
         told.append(
-            f"{len(fresh) - len(kept)} of the gold rows left out are near copies of training rows"
-            f" ({alike:.0%} alike or more): {shortly(sorted(near), FEW_LISTED)}."
+            f"{copies} of {len(kept)} gold rows are near copies of training rows ({alike:.0%} alike or more),"
+            f" which the student may know by heart: {shortly(sorted(near), FEW_LISTED)}."
         )
     if task.prompt is not None and chose_the_prompt(run, gold):
         told.append(

@@ -12,7 +12,7 @@ from distill.store.taskfile import write_task
 from distill.types import Task
 from tests.teacher.fault_server import FaultServer, chat
 from tests.test_cli import distill
-from tests.test_compare_step import compared, gold_file, run, text  # noqa: F401
+from tests.test_compare_step import compared, gold_file, run  # noqa: F401
 
 pytestmark = pytest.mark.slow  # together they take seconds
 TEXT = Task(name="fix", kind="text", instruction="Mend the grammar.")
@@ -76,7 +76,7 @@ def refused_or_loaded(run, *flags):  # noqa: F811
         ('{"input": "x y z", "output": "positive"}\n{"inp', "gold.jsonl:2"),
         ("", "empty"),
         (
-            json.dumps({"input": text(5000), "output": "negative"}),
+            json.dumps({"input": "row 5000 of the made up film reviews", "output": "negative"}),
             "every gold row",
         ),
     ],
