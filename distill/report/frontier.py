@@ -27,6 +27,8 @@ from distill.report.svg import (
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 424, 18, 250
+FREE_ROOM = 40
+"""Left of the log scale, for what costs nothing."""
 Record = Mapping[str, Any]
 
 
@@ -35,23 +37,31 @@ def frontier(
 ) -> Markup | None:
     """Quality against `key` of each system (log scale), with error bars; None where fewer than two have it.
 
-    `scores` is the primary metric by system; up and to the left is better.
+    `scores` is the primary metric by system; up and to the left is better. What costs nothing stands left of
+    a dashed line, before the scale begins.
     """
-    drawn = [each for each in systems if (each.get(key) or 0) > 0 and each["who"] in scores]
-    if len(drawn) < 2:
+    known = [each for each in systems if each.get(key) is not None and each["who"] in scores]
+    above = [each[key] for each in known if each[key] > 0]
+    money = key.startswith("usd")
+    drawn = [each for each in known if each[key] > 0 or (money and each[key] == 0)]
+    if len(drawn) < 2 or not above:
         return None
+    free = len(drawn) > len(above)
     shares = [scores[each["who"]][name] for each in drawn for name in ("low", "high")]
-    x = logarithmic([each[key] for each in drawn], LEFT, RIGHT, room=2.2)
+    x = logarithmic(above, LEFT + FREE_ROOM if free else LEFT, RIGHT, room=2.2)
     y = linear(shares, BOTTOM, TOP)
-    said = words.usd if key.startswith("usd") else words.seconds
+    said = words.usd if money else words.seconds
     parts = [
         y_axis(y, LEFT, RIGHT, [(value, words.percent(value, 0)) for value in y.ticks() if 0 <= value <= 1]),
         x_axis(x, BOTTOM, [(value, said(value)) for value in x.ticks(4)]),
+        text(LEFT + FREE_ROOM / 2, BOTTOM + 18, said(0), "tick", "middle") if free else "",
+        line(LEFT + FREE_ROOM, TOP, LEFT + FREE_ROOM, BOTTOM, "margin") if free else "",
         text((LEFT + RIGHT) / 2, HEIGHT - 10, f"{axis_name}  (log scale; left is better)", "name", "middle"),
     ]
     places: list[float] = []
     for each in sorted(drawn, key=lambda each: -scores[each["who"]]["value"]):
-        parts.append(_point(each["who"], scores[each["who"]], x.at(each[key]), y, places))
+        place = x.at(each[key]) if each[key] else LEFT + FREE_ROOM / 2
+        parts.append(_point(each["who"], scores[each["who"]], place, y, places))
     told = "; ".join(
         f"{each['who']} {words.percent(scores[each['who']]['value'])} at {said(each[key])}" for each in drawn
     )

@@ -260,6 +260,24 @@ def test_an_unknown_price_is_not_drawn_and_not_zero():
     assert words.percent(-0.001, 0) == "0%"
 
 
+def test_what_costs_nothing_has_its_place_beside_the_log_scale():
+    systems = [{"who": "teacher", "usd_per_1000": 0.0}, {"who": "student", "usd_per_1000": 0.01}]
+    scores = {who: {"value": 0.8, "low": 0.7, "high": 0.9} for who in ("teacher", "student")}
+    drawn = frontier(systems, scores, "usd_per_1000", "USD")
+    assert "teacher 80.0% at $0; student 80.0% at $0.01" in drawn
+    assert 'text-anchor="middle">$0</text>' in drawn
+    place = {who: float(drawn.split(f'mark {who}"')[0].rsplit(spot, 1)[1].split('"')[0])
+             for who, spot in (("teacher", '<rect x="'), ("student", '<circle cx="'))}  # fmt: skip
+    assert 52 < place["teacher"] < 92 < place["student"]
+    assert (
+        frontier([{**each, "usd_per_1000": 0.0} for each in systems], scores, "usd_per_1000", "USD") is None
+    )
+    systems[0]["latency_p50_s"], systems[1]["latency_p50_s"] = 0.0, 0.1
+    assert frontier(systems, scores, "latency_p50_s", "time") is None
+    systems[0]["usd_per_1000"] = 0.3
+    assert "$0</text>" not in frontier(systems, scores, "usd_per_1000", "USD")
+
+
 def test_axes_hold_their_values_and_their_ticks():
     axis = logarithmic([0.004, 0.3], 50, 400)
     assert axis.at(0.004) < axis.at(0.03) < axis.at(0.3)
