@@ -39,10 +39,13 @@ def notes(
         if count:
             told.append(f"{count} {name} rows repeat an earlier one; a row counts once.")
     for name, split in by_split.items():
-        seen = 100 * sees(split["student"], split["teacher"])
+        seen = sees(split["student"], split["teacher"])
+        those = f"{len(split['student'].rows)} {name} rows"
         told.append(
-            f"{len(split['student'].rows)} {name} rows can show a difference between student and teacher of"
-            f" about {seen:.1f} points or more (80% power)."
+            f"{those} can show a difference between student and teacher of about {100 * seen:.1f} points or"
+            " more (80% power)."
+            if seen < 1
+            else f"{those} are too few to show any difference between student and teacher at all."
         )
     for who in systems:
         rows = [row for split in by_split.values() for row in split[who].rows]

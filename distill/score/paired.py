@@ -14,6 +14,8 @@ POWER_Z = 0.8416212335729143
 """The normal quantile of 80% power."""
 FAR = 1e6
 """A share of the gap closed that no system has."""
+LEAST = 6
+"""Of fewer rows even all, differing one way, are no sign: 2 / 2^5 is more than 5%."""
 MOST_ROWS = 100_000
 """Asking for more rows than this is no advice."""
 
@@ -209,12 +211,14 @@ def _more_rows(difference: Interval, room: float) -> int | None:
 
 
 def detectable_difference(n: int, discordant_share: float = 0.16) -> float:
-    """The smallest true difference (a share) that n paired rows tell from 0 with 80% power at 95%.
+    """The smallest true difference (a share) that n paired rows tell from 0 with 80% power at 95%; 1: none.
 
     `discordant_share`: share of the rows on which the two systems do not score alike. Solves
     delta = (z + z_power) * sqrt((share - delta^2) / n), the normal form of McNemar's power (Connor 1987).
+    No difference is more than the share: at few rows it is of systems that differ one way alone.
     """
-    if n <= 0:
+    if n < LEAST:
         return 1.0
     k = Z + POWER_Z
-    return min(1.0, k * math.sqrt(discordant_share / (n + k * k)))
+    delta = k * math.sqrt(discordant_share / (n + k * k))
+    return delta if delta <= discordant_share else k * k / (n + k * k)

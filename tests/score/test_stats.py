@@ -156,6 +156,11 @@ def test_what_n_can_see_is_what_the_design_says():
     assert detectable_difference(200) == pytest.approx(0.08, abs=0.005)
     assert detectable_difference(1000) == pytest.approx(0.035, abs=0.002)
     assert detectable_difference(0) == 1.0
+    assert {detectable_difference(n) for n in range(6)} == {1.0}
+    assert detectable_difference(6) == pytest.approx(7.849 / 13.849, abs=0.001)
+    assert detectable_difference(20) == pytest.approx(7.849 / 27.849, abs=0.001)
+    shares = [detectable_difference(n) for n in range(6, 2000)]
+    assert shares == sorted(shares, reverse=True)
 
 
 @pytest.mark.parametrize(("gains", "losses"), [(0, 0), (1, 0), (7, 2), (30, 41)])
