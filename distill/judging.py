@@ -19,6 +19,7 @@ from distill.score.judged import Side
 from distill.score.judgement import AGAIN, PAIR, Cast, section
 from distill.score.same import same
 from distill.score.text import normalised
+from distill.store.split import sampled
 from distill.teacher.family import banner
 from distill.teacher.flow import ordered
 from distill.teacher.protocol import Teacher
@@ -109,13 +110,13 @@ def rows_to_judge(
     gold: bool,
     most: int,
 ) -> list[JudgedRow]:
-    """Up to `most` rows, spread evenly, of one split whose predictions are in the order of `pairs`.
+    """A sample, the same each time, of up to `most` rows of a split whose predictions go as `pairs` do.
 
     `gold`: the pairs' answers are known to be good, not merely what a teacher once said.
     """
-    step = max(1, -(-len(pairs) // most))
     found = []
-    for place, each in list(enumerate(pairs))[::step]:
+    for place in sampled([each.id for each in pairs], most):
+        each = pairs[place]
         *before, asked = each.messages
         answers = {who: rows[place].answer or "" for who, rows in said.items()}
         known = each.answer if gold else None

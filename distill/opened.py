@@ -3,7 +3,8 @@
 Refuses a student that was trained on other pairs than there are now, or for another task.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +15,21 @@ from distill.console import Bar
 from distill.errors import UsageError
 from distill.options import fill
 from distill.report.renewed import lacking
+from distill.report.reproduce import private
 from distill.results import ASIDE
 from distill.store.run import Run
 from distill.store.taskfile import read_task
-from distill.weights import student_weights
+from distill.types import content_id
+from distill.weights import Weights, student_weights
 from distill.workplace import Workplace, needs
 
 if TYPE_CHECKING:
     from distill.systems import Other
+
+TAKEN = ("teacher", "student", "base", "prompted base", *ASIDE)
+"""The names of systems that are in every comparison, and of what stands beside them."""
+SAMPLES, PIECE = 64, 1 << 18
+"""What is read of a file to know it again: weights that were trained on are other ones everywhere."""
 
 
 def check_trained(place: Workplace) -> FinetuneConfig:
@@ -67,17 +75,19 @@ def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
     """
     from distill.student.opening import trained_weights
     from distill.systems import Other, adapter_digest
-    from distill.weights import student_weights
 
-    found, task = [], read_task(place.run.task)
+    found: list[Other] = []
+    task = read_task(place.run.task)
     for name in dict.fromkeys(names):
         root = place.run.root.parent / name
         other = Run(root) if "/" not in name and (root / "run.json").is_file() else None
-        if name in ("teacher", "student", "base", "prompted base", *ASIDE) or root == place.run.root:
+        if name in TAKEN or root == place.run.root:
             raise UsageError(f"'{name}' is compared anyway", where=f"--also {name}")
         if other is None:
             model = student_weights(name)
-            found.append(Other(name, name, None, partial(_open, place, model, FinetuneConfig(), None)))
+            who = free_name(private(name), {*TAKEN, *(each.who for each in found)})
+            opened = partial(_open, place, model, FinetuneConfig(), None)
+            found.append(Other(who, model.label, model_digest(model), opened, source=model))
             continue
         needs(other, "finetune")
         theirs = read_task(other.task)
@@ -92,6 +102,31 @@ def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
         opened = partial(_open, place, weights, config, other.adapter)
         found.append(Other(name, config.student, adapter_digest(other), opened))
     return found
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """`name`, with a number after it where another system has it."""
+    names = (name, *(f"{name} ({number})" for number in range(2, len(taken) + 3)))
+    return next(each for each in names if each not in taken)
+
+
+def model_digest(weights: Weights) -> str | None:
+    """A fingerprint of a model's files on this machine, large ones by samples; None where it is the Hub's."""
+    folder = Path(weights.folder_or_id)
+    files = [weights.gguf_path] if weights.gguf_path else sorted(folder.rglob("*")) if folder.is_dir() else []
+    found = [(path.name, sample_digest(path)) for path in files if path.is_file()]
+    return content_id(found) if found else None
+
+
+def sample_digest(path: Path) -> str:
+    """A fingerprint of a file's size and of SAMPLES pieces of it, which are all of a small one."""
+    size, print_ = path.stat().st_size, hashlib.sha256()
+    print_.update(str(size).encode())
+    with path.open("rb") as file:
+        for place in range(SAMPLES):
+            file.seek(place * max(PIECE, (size - PIECE) // (SAMPLES - 1)))
+            print_.update(file.read(PIECE))
+    return print_.hexdigest()[:16]
 
 
 def base_student(place: Workplace, name: str, *, fetch: bool) -> Callable[[], Any]:

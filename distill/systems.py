@@ -14,16 +14,18 @@ from typing import Any, NamedTuple, TypeVar
 from distill.ask import answer_request, default_prompt
 from distill.config import GenerateConfig
 from distill.errors import UsageError
-from distill.filters.checks import checks
+from distill.filters.failed import failed_checks
 from distill.held_out import HeldOut, gold_shots
 from distill.results import AGAIN, ASIDE
 from distill.store.answers import Answers, Row, Said
 from distill.store.run import Run, digest
+from distill.store.split import sampled
 from distill.student.protocol import Student
 from distill.teacher.flow import ordered
 from distill.teacher.ledgered import GONE, Ledgered
 from distill.teacher.protocol import Teacher
-from distill.types import Candidate, Example, Message, Pair, Prediction, Progress, Request, Task, content_id
+from distill.types import Example, Message, Pair, Prediction, Progress, Request, Task, content_id
+from distill.weights import Weights
 
 T = TypeVar("T")
 AHEAD = 256
@@ -40,7 +42,8 @@ Shown = Callable[[Pair], Sequence[Message]]
 class Other(NamedTuple):
     """A student to score beside the run's: its name in the report, what it is, and how it is opened.
 
-    `only`: the answers that what `open` gives is limited to; () is any.
+    `only`: the answers that what `open` gives is limited to; () is any. `source` is there where it is a model
+    as it comes, no run's student.
     """
 
     who: str
@@ -48,6 +51,7 @@ class Other(NamedTuple):
     weights: str | None
     open: Callable[[], Student]
     only: tuple[str, ...] = ()
+    source: Weights | None = None
 
 
 class Teaching(NamedTuple):
@@ -113,7 +117,7 @@ async def ask_teacher(
 ) -> list[Row]:
     """Have the teacher answer what it has not answered yet; returns the rows that it answered.
 
-    With `again`, the second answers to up to that many rows, spread evenly, in place of the first ones. A
+    With `again`, the second answers to a sample of that many rows, in place of the first ones. A
     teacher that is gone is heard as far as its answers are known; raises what it raises where none is.
     """
     who, sample = (AGAIN, (1,)) if again else ("teacher", ())
@@ -124,7 +128,7 @@ async def ask_teacher(
         ),
     )
     if again:
-        rows = rows[:: -(-len(rows) // again)]
+        rows = [rows[place] for place in sampled([row.pair.id for row in rows], again)]
 
     async def answer(row: Row) -> None:
         completion = await teacher.complete(teaching.request(row.pair), len(sample))
@@ -151,8 +155,9 @@ async def ask_teacher(
         if not rows:
             raise
         progress.say(f"warning: {len(unknown)} {who} answers cannot be had: {error.message}")
-    for row in rows if isinstance(teacher, Ledgered) else ():
-        answers.price(row.key, teacher.price(teaching.request(row.pair), len(sample)))
+    if isinstance(teacher, Ledgered):
+        for row in rows:
+            answers.price(row.key, teacher.price(teaching.request(row.pair), len(sample)))
     return rows
 
 
@@ -218,29 +223,17 @@ async def ask_student(
 
 def own_rules(run: Run, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, int]]:
     """What the rules that generate was given (--check) say of these answers; {} where there are none."""
-    settings = run.settings().get("generate", {})
-    path = Path(settings["check"]) if settings.get("check") else None
+    settings, path = run.settings().get("generate", {}), rules_file(run)
     if path is None or not path.is_file():
         return {}
     systems = {who: rows for who, rows in predictions.items() if who not in ASIDE}
     return failed_checks(path, settings.get("check_timeout_s", GenerateConfig.check_timeout_s), systems)
 
 
-def failed_checks(
-    check: Path, timeout_s: float, predictions: Mapping[str, Sequence[Prediction]]
-) -> dict[str, dict[str, int]]:
-    """System -> split -> answers that one of the user's own rules drops. Raises UsageError as they do."""
-    rules = checks(check, timeout_s, "answer")
-    failed = {who: dict.fromkeys((row.split for row in rows), 0) for who, rows in predictions.items()}
-    try:
-        for who, rows in predictions.items():
-            for row in rows if rules else ():
-                said = Candidate(index=0, input=row.input, answer=row.answer or row.text, origin=who)
-                failed[who][row.split] += any(rule.why(said) for rule in rules)
-    finally:
-        for rule in rules:
-            rule.close()
-    return failed if rules else {}
+def rules_file(run: Run) -> Path | None:
+    """Where the rules of generate (--check) were; None where it was given none."""
+    check = run.settings().get("generate", {}).get("check")
+    return Path(check) if check else None
 
 
 def time_student(
@@ -269,7 +262,8 @@ def answer_tokens(run: Run) -> int:
 def files_of(run: Run) -> dict[str, str | None]:
     """A digest of each file of the run that a report rests on, by name; None where it is absent."""
     splits = {f"{name}.jsonl": digest(path) for name, path in run.splits.items()}
-    return {"task.toml": digest(run.task), **splits, "adapter": adapter_digest(run)}
+    prints = {"task.toml": digest(run.task), **splits, "adapter": adapter_digest(run)}
+    return prints | ({"check file": digest(rules)} if (rules := rules_file(run)) else {})
 
 
 def changed_since(run: Run, report: Mapping[str, Any]) -> list[str]:

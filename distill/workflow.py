@@ -195,7 +195,8 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
         needs(place.run, "finetune")
         teacher_config = place.teacher_config(given)
         identity = known_identity(teacher_config, place.run)
-        source = step.made_from(place.run, config, identity, prices_of(teacher_config))
+        others = find_others(place, config.also)
+        source = step.made_from(place.run, config, identity, prices_of(teacher_config), others)
         summary = known_report(place, source)
         if summary is None:
             spend = fill(SpendConfig, given)
@@ -204,7 +205,6 @@ def compare(context: Context, given: Mapping[str, Any], *, counted: Sequence[Ste
             if gone := ready.check_asked(place.run, teacher_config, config, spend):
                 place.console.say(gone)
             judge = find_judge(place, config, teacher_config, spend, counted)
-            others = find_others(place, config.also)
             ready.check_others(others)
             place.record("compare", config)
             student, base = open_students(place)

@@ -23,9 +23,10 @@ from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
 from distill.student.protocol import Answer
-from distill.systems import Other
+from distill.systems import Other, changed_since
 from distill.teacher.ledger import Ledger, call_key
 from distill.teacher.ledgered import Ledgered
+from distill.teacher.prices import UNKNOWN
 from distill.teacher.scripted import ScriptedTeacher
 from distill.types import Completion, Label, Message, Pair, Prediction, Quiet, Task
 from distill.workplace import Workplace
@@ -63,10 +64,7 @@ def gold_of(text):
 
 
 def text(number):
-    """An input of that number, near no other."""
-    letters = random.Random(number)
-    plot = " ".join("".join(letters.choices("aeiulmnrst", k=6)) for _ in range(4))
-    return f"row {number} of film {plot}"
+    return f"row {number} of the made up film reviews"
 
 
 def wrong_on(numbers, unparsable=()):
@@ -446,7 +444,8 @@ def test_the_teacher_asked_twice_is_the_ceiling(run):
     assert len(teacher.requests) == 80  # nothing is asked a third time
     compared(run, teacher=teacher, config=CompareConfig(ask_twice=9))
     few = [row for _, row in jsonl.read(run.answers, Prediction) if row.who == "teacher again"]
-    assert len(few) == 8
+    assert len(few) == 9
+    assert {row.gold for row in few} == {"positive", "negative"}  # they take turns in the file
     assert len(teacher.requests) == 80
 
 
@@ -730,6 +729,27 @@ def test_also_names_a_run_or_a_model_and_opens_neither(run):
     assert [(each.who, each.model) for each in found] == [("other", "org/tiny"), ("org/model", "org/model")]
     assert found[0].weights
     assert found[1].weights is None
+    assert [bool(each.source) for each in found] == [False, True]
+
+
+def test_also_keeps_folders_to_itself_and_knows_a_model_that_was_changed_in_place(run, tmp_path):
+    folders = [tmp_path / name / "base" for name in ("x", "y")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        (folder / "model.safetensors").write_bytes(b"\0" * 40_000_000)
+    names = [str(folder) for folder in folders]
+    found = find_others(place_of(run), names)
+    assert [each.who for each in found] == ["base (2)", "base (3)"]
+    assert str(tmp_path) not in json.dumps(made_from(run, ONCE, "big", UNKNOWN, found))
+    before = made_from(run, ONCE, "big", UNKNOWN, found)
+    assert find_others(place_of(run), names)[0].weights == found[0].weights == found[1].weights
+    (folders[0] / "model.safetensors").write_bytes(b"\1" * 40_000_000)
+    (folders[1] / "config.json").write_text("[]")
+    changed = find_others(place_of(run), names)
+    assert [one.weights != other.weights for one, other in zip(found, changed, strict=True)] == [True, True]
+    run.finish("compare", {}, before)
+    assert run.changed("compare", made_from(run, ONCE, "big", UNKNOWN, changed)) == ["models of --also"]
 
 
 def test_also_refuses_another_tasks_student_and_taken_names(run):
@@ -755,5 +775,10 @@ def test_the_users_own_rules_are_asked_of_every_answer(run, tmp_path):
     assert passed["teacher"] == passed["base"] == (0.5, 40)
     assert passed["student"] == (19 / 40, 40)  # row 0 is called positive, row 3 is no excuse
     verify(run)
+    before = run.summary("compare")
+    rules.write_text("def keep(input, answer):\n    return True\n")
+    assert changed_since(run, before) == ["check file"]
     rules.unlink()
-    assert "checks" not in compared(run, student=[0, 3])
+    report = compared(run, student=[0, 3])
+    assert "checks" not in report
+    assert "The rules of --check (rules.py) are gone: no answer was held against them." in report["notes"]

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -230,7 +231,7 @@ def test_shuffled_text_without_spaces_is_another_text_of_the_same_characters():
     assert shuffled(text, 0) == shuffled(text, 0)
 
 
-def test_rows_to_judge_are_spread_evenly_and_know_gold_only_where_it_is():
+def test_rows_to_judge_are_a_sample_that_grows_and_know_gold_only_where_it_is():
     pairs = [
         Pair.make((Message("system", "s"), Message("user", f"in {n}")), f"out {n}", "gold") for n in range(10)
     ]
@@ -241,9 +242,12 @@ def test_rows_to_judge_are_spread_evenly_and_know_gold_only_where_it_is():
         ]
         for who in ("student", "teacher")
     }
-    found = rows_to_judge(pairs, said, {pairs[0].id: "c"}, gold=True, most=4)
-    assert [each.input for each in found] == ["in 0", "in 3", "in 6", "in 9"]
-    assert [each.gold for each in found] == ["out 0", "out 3", "out 6", "out 9"]
+    sizes = [rows_to_judge(pairs, said, {}, gold=True, most=most) for most in range(1, 12)]
+    assert [len(rows) for rows in sizes] == [*range(1, 11), 10]
+    assert all({row.row for row in few} < {row.row for row in more} for few, more in pairwise(sizes[:10]))
+    found = rows_to_judge(pairs, said, {pairs[0].id: "c"}, gold=True, most=10)
+    assert [each.input for each in found] == [f"in {n}" for n in range(10)]
+    assert [each.gold for each in found] == [f"out {n}" for n in range(10)]
     assert found[0].answers == {"student": "student", "teacher": "teacher"}
     assert found[1].answers == {"student": "", "teacher": ""}
     assert (found[0].cluster, found[0].before) == ("c", (Message("system", "s"),))

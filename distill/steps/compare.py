@@ -39,6 +39,7 @@ from distill.systems import (
     in_thread,
     limited,
     own_rules,
+    rules_file,
     time_student,
 )
 from distill.teacher.ledger import spent
@@ -52,11 +53,19 @@ SHORT = ("accepted", "tried", "dropped", "calls", "cost_usd", "splits")
 """What of generate's receipt stands in the report."""
 
 
-def made_from(run: Run, config: CompareConfig, teacher: str, prices: Prices = UNKNOWN) -> dict[str, Any]:
+def made_from(
+    run: Run,
+    config: CompareConfig,
+    teacher: str,
+    prices: Prices = UNKNOWN,
+    others: Sequence[Other] = (),
+) -> dict[str, Any]:
     """What the report depends on, by name."""
     knobs = {name: value for name, value in asdict(config).items() if name not in ("gold", "verify")}
     return {
         **knobs,
+        "also": [other.who for other in others],
+        "models of --also": {other.who: other.weights for other in others} or None,
         "gold file": digest(config.gold),
         **files_of(run),
         "teacher": teacher,
@@ -86,8 +95,7 @@ async def compare(
     if only:
         student, base = student.limited_to(only), base.limited_to(only)
     foretell(held_out, progress)
-    prices = teacher.prices if isinstance(teacher, Ledgered) else UNKNOWN
-    making = aside(run)
+    making, prices = aside(run), teacher.prices if isinstance(teacher, Ledgered) else UNKNOWN
     teaching, room = Teaching.of(run, task), answer_tokens(run)
     answers = Answers(answers_of(run, making), task)
     ask = partial(ask_student, answers, progress=progress, room=room, batch_size=config.answer_batch)
@@ -114,7 +122,7 @@ async def compare(
         test_duplicates=held_out.test_duplicates,
         upfront_usd=upfront(run, config, teacher.identity, prices),
         data=receipt(run),
-        told=(*held_out.told, *told),
+        told=(*held_out.told, *told, *rules_gone(run)),
         without_teacher=without_teacher,
         failed_checks=own_rules(run, predictions),
         test_imported=all_imported(held_out.splits.get("test", ())),
@@ -123,7 +131,7 @@ async def compare(
     report = build(task, config, predictions, measured) | verdicts
     report |= keep_round(making, task, report["split"], predictions, config.seed)
     write_cascade(making, report)
-    making.finish("compare", report, made_from(run, config, teacher.identity, prices))
+    making.finish("compare", report, made_from(run, config, teacher.identity, prices, others))
     put_in_place(run, making)
     write_html(run, report)  # last, and from what is on disk: a page that cannot be written costs no number
     return report
@@ -198,10 +206,12 @@ async def judge_answers(
 def foretell(held_out: HeldOut, progress: Progress) -> None:
     """Say, before anything is spent, what so many rows can show."""
     for split, pairs in held_out.splits.items():
-        points = 100 * detectable_difference(len(pairs))
+        share = detectable_difference(len(pairs))
         progress.say(
-            f"{len(pairs)} {split} rows can show a difference of about {points:.0f} points or more"
+            f"{len(pairs)} {split} rows can show a difference of about {100 * share:.0f} points or more"
             " (80% power)"
+            if share < 1
+            else f"{len(pairs)} {split} rows are too few to show any difference at all"
         )
 
 
@@ -245,6 +255,14 @@ def upfront(run: Run, config: CompareConfig, teacher: str, prices: Prices) -> di
         "teacher": math.fsum(known) if len(known) == len(paid) else None,
         "training": None if seconds is None or hourly is None else seconds * hourly / 3600,
     }
+
+
+def rules_gone(run: Run) -> list[str]:
+    """A note where the rules that generate was given are not there any more."""
+    rules = rules_file(run)
+    if rules is None or rules.is_file():
+        return []
+    return [f"The rules of --check ({rules.name}) are gone: no answer was held against them."]
 
 
 def receipt(run: Run) -> dict[str, Any] | None:

@@ -13,7 +13,6 @@ from distill.store.run import Run
 from distill.store.taskfile import read_task
 from distill.systems import Other, allowed, own_rules
 from distill.teacher.opening import LOCAL, check_budget, check_openable, prices_of, retired
-from distill.weights import student_weights
 
 
 def check_rows(run: Run, config: CompareConfig) -> None:
@@ -42,10 +41,10 @@ def check_others(others: Sequence[Other]) -> None:
     from distill.student.classifier import is_encoder
 
     for other in others:
-        if other.weights is not None:
+        if other.source is None:
             continue
         try:
-            is_encoder(student_weights(other.model))
+            is_encoder(other.source)
         except (OSError, ValueError, KeyError) as error:
             raise UsageError(
                 f"the model cannot be read: {(str(error) or type(error).__name__).splitlines()[0]:.200}",

@@ -58,6 +58,15 @@ def split_pairs(
     return Splits(*parts)
 
 
+def sampled(names: Sequence[str], most: int) -> list[int]:
+    """The places, in order, of up to `most` of `names`: no pattern among them decides which.
+
+    The same ones each time; more of them, or other names beside them, leave them in.
+    """
+    places = sorted(range(len(names)), key=lambda place: content_id("sample", names[place]))
+    return sorted(places[:most])
+
+
 def _grouped(pairs: Sequence[Pair], near_duplicate: float) -> list[list[Pair]]:
     """Groups of near-duplicates, each and all sorted by id, so that the order of `pairs` decides nothing."""
     found: dict[int, list[Pair]] = {}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from distill.store.near import cleaned, grams, jaccard
-from distill.store.split import split_pairs
+from distill.store.split import sampled, split_pairs
 from distill.types import Message, Pair
 
 pytestmark = pytest.mark.slow  # together they take seconds
@@ -110,3 +110,14 @@ def test_frozen_and_leak_free(texts, more, seed, by_answer):
         held = [grams(cleaned(row.input)) for row in (*splits.valid, *splits.test)]
         # 0.85, not 0.7: at the threshold itself LSH finds 99%, well above it all.
         assert all(jaccard(one, other) < 0.85 for one in train for other in held)
+
+
+def test_a_sample_is_as_large_as_asked_grows_and_follows_no_pattern():
+    names = [f"row {n}" for n in range(201)]
+    found = sampled(names, 200)
+    assert (len(found), found) == (200, sorted(found))
+    half = sampled(names, 100)
+    assert set(half) <= set(found)
+    assert 30 < sum(place % 2 for place in half) < 70
+    assert {names[place] for place in half} >= {names[1:][place] for place in sampled(names[1:], 99)}
+    assert sampled(names[:3], 9) == [0, 1, 2]
