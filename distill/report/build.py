@@ -78,14 +78,13 @@ def build(task: Task, config: CompareConfig, predictions: Predictions, measured:
         for who, one in by_split[name].items()
     ]
     by_who = {each["who"]: each for each in systems}
+    given = decide(task, by_split[name], scores, paired, config, imported=measured.test_imported)
     return {
         "schema": 1,
         "task": task.name,
         "kind": task.kind,
         "primary_metric": primary(task),
-        "verdict": msgspec.to_builtins(
-            decide(task, by_split[name], scores, paired, config, imported=measured.test_imported)
-        ),
+        "verdict": {**msgspec.to_builtins(given), "caveats": list(given.caveats)},
         "scores": msgspec.to_builtins(scores),
         "paired": msgspec.to_builtins(paired),
         "systems": systems,
