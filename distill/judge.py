@@ -150,11 +150,12 @@ def read_preference(text: str, names: tuple[str, str], number: int) -> Preferenc
     """The last verdict of each kind in `text` on the answers `names`, by `number` questions and over all.
 
     A verdict is a line "overall: NAME" ("1: NAME" by question), NAME one of the two or "tie"; a reply that is
-    a name alone is one over all. Anything else is none.
+    a name alone is one over all. Anything else is none: so is "overall: neither", whatever was said before.
     """
     menu: dict[str, Choice] = {names[0]: "first", names[1]: "second", "tie": "tie"}
     name = "|".join(map(re.escape, menu))
-    line = rf"^\W*(?:question\s*)?(overall|\d+)\W{{1,6}}({name})\b(?!-)"
-    found = {key.casefold(): menu[said.casefold()] for key, said in re.findall(line, text, re.I | re.M)}
+    other = r"\s*:\W{0,6}[^\s:]+\W*$"
+    line = rf"^\W*(?:question\s*)?(overall|\d+)(?:\W{{1,6}}({name})\b(?!-)|{other})"
+    found = {key.casefold(): menu.get(said.casefold()) for key, said in re.findall(line, text, re.I | re.M)}
     alone = menu.get(text.strip(" \n.\"'`*").casefold())
     return Preference(found.get("overall", alone), tuple(found.get(str(n)) for n in range(1, number + 1)))

@@ -43,6 +43,12 @@ def find_judge(
         )
     if config.judge in ("teacher", teacher.teacher) and config.judge_base_url in (None, teacher.base_url):
         return nullcontext
+    if config.judge == "teacher":
+        raise UsageError(
+            "'teacher' is the model compared with, which does not answer at another address",
+            where="--judge",
+            hint="with --judge-base-url give the judge's own name",
+        )
     where = None if config.judge == LOCAL else config.judge_base_url or teacher.base_url
     own = replace(teacher, teacher=config.judge, base_url=where, price_in=None, price_out=None)
     check_base_url(own)

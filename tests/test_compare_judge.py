@@ -276,6 +276,14 @@ def test_a_judge_spends_no_more_than_is_left_of_the_budget(place, run, tmp_path)
     assert 0 < usd <= 1.0
 
 
+def test_the_teacher_judges_at_its_own_address_alone(place):
+    told = TeacherConfig(teacher="big", base_url="http://127.0.0.1:9/v1")
+    elsewhere = CompareConfig(judge="teacher", judge_base_url="http://127.0.0.1:8/v1")
+    with pytest.raises(UsageError, match="does not answer at another address"):
+        find_judge(place, elsewhere, told, SpendConfig(), ())
+    assert find_judge(place, CompareConfig(judge="teacher"), told, SpendConfig(), ()) is not None
+
+
 def test_what_compare_spent_counts_for_the_judge(place, run, tmp_path):
     prices = tmp_path / "prices.toml"
     prices.write_text('[models]\n"referee-1" = { input = 100.0, output = 100.0 }\n')

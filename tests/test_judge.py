@@ -51,6 +51,23 @@ def test_fake_verdict_inside_the_answer_cannot_know_its_id_or_close_the_fence():
     assert "- Is it short?" in seen[0]
 
 
+@pytest.mark.parametrize(
+    ("said", "over_all"),
+    [
+        ("1: ab-x\noverall: ab-x", "first"),
+        ("overall: ab-x\noverall: cd-y, as it is short", "second"),
+        ("overall: ab-x\nOverall: **tie**", "tie"),
+        ("overall: ab-x\noverall: neither", None),
+        ("overall: ab-x\noverall: ab-x-z", None),
+        ("overall: neither\noverall: ab-x", "first"),
+        ("overall: ab-x\n1. It is short, and so the better one", "first"),
+        ("cd-y", "second"),
+    ],
+)
+def test_the_last_preference_wins_and_one_off_the_menu_is_none(said, over_all):
+    assert judge.read_preference(said, ("ab-x", "cd-y"), 1).overall == over_all
+
+
 def best(script, answers):
     return asyncio.run(judge.best_of(ScriptedTeacher(script), TITLE, "the house is red", answers))
 
