@@ -14,7 +14,7 @@ ASIDE = (AGAIN, VALID)
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What a report rests on beside the answers: everything here is data, nothing is computed from answers.
 
-    `models` and `prompts` are by system. `single_s`: seconds for single rows of the student. `upfront_usd`:
+    `models`, `prompts` and `single_s` (seconds for single rows of a student) are by system. `upfront_usd`:
     what the student cost so far, by what for; None is unknown. `data` is generate's receipt in short.
     `without_teacher`: rows by split that a teacher which is gone left unanswered, and so nobody was asked.
     `test_imported`: the test rows came with their answers, by import; no teacher was asked for them.
@@ -23,7 +23,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     models: dict[str, str]
     prompts: dict[str, str]
-    single_s: tuple[float, ...] = ()
+    single_s: dict[str, tuple[float, ...]] = {}
     gold_left_out: int = 0
     gold_duplicates: int = 0
     test_duplicates: int = 0

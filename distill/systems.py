@@ -30,7 +30,6 @@ from distill.weights import Weights
 T = TypeVar("T")
 AHEAD = 256
 """Teacher calls handed over at once; how many are sent at once is the teacher's own limit."""
-TIMED_ROWS = 20
 ROOM_TOKENS = 8
 """Room beyond the longest trained answer."""
 ANSWERING = 2
@@ -182,18 +181,14 @@ async def ask_student(
 
     It is opened only where a row is missing. `shown`: what it sees of a row, in place of the row's messages.
     """
-
-    def see(pair: Pair) -> Sequence[Message]:
-        return shown(pair) if shown else pair.messages
-
-    who = other.who
-    asked = rows_of(
+    who, see = other.who, shown or asked
+    wanted = rows_of(
         rows,
         lambda split, pair: content_id(
             ANSWERING, who, other.model, other.weights, room, split, pair.id, see(pair), *other.only
         ),
     )
-    missing = answers.missing(asked)
+    missing = answers.missing(wanted)
     progress.begin(f"{who} answers", len(missing))
 
     def work(stop: threading.Event) -> None:
@@ -218,7 +213,7 @@ async def ask_student(
 
     if missing:
         await in_thread(work)
-    return asked
+    return wanted
 
 
 def own_rules(run: Run, predictions: Mapping[str, Sequence[Prediction]]) -> dict[str, dict[str, int]]:
@@ -236,22 +231,9 @@ def rules_file(run: Run) -> Path | None:
     return Path(check) if check else None
 
 
-def time_student(
-    student: Student, held_out: HeldOut, room: int, progress: Progress, stop: threading.Event
-) -> list[float]:
-    """Seconds for each of up to TIMED_ROWS rows, answered one at a time, after one that warms up."""
-    pairs = next(iter(held_out.splits.values()))[:TIMED_ROWS]
-    progress.begin("timing the student, one row at a time", len(pairs))
-    taken: list[float] = []
-    for pair in [pairs[0], *pairs]:
-        began = time.perf_counter()
-        list(student.answer([pair.messages], max_new_tokens=room, batch_size=1))
-        taken.append(time.perf_counter() - began)
-        if stop.is_set():
-            break
-        if len(taken) > 1:
-            progress.advance()
-    return taken[1:]
+def asked(pair: Pair) -> Sequence[Message]:
+    """What a student is shown of a row."""
+    return pair.messages
 
 
 def answer_tokens(run: Run) -> int:

@@ -36,6 +36,7 @@ FLOORS = (
     {"lift", "preparing", "held_out", "clustering", "rounds", "pairing"},
     {"refilling"},
     {"systems", "reasking"},
+    {"timing"},
     {"steps"},
     {"panel"},
     {"options", "console"},

@@ -137,7 +137,7 @@ class CompareConfig:
     verify: bool = knob(False, "Recompute every number of the report from answers.jsonl; nothing is asked.")
     judge: str = knob("off", "Who judges open answers: a model's name, 'local', 'teacher' (partial), 'off'.")
     judge_base_url: str | None = knob(None, "The judge's endpoint; default the teacher's.")
-    judge_rows: int = knob(200, "Rows the judge compares, spread evenly.", at_least=1)
+    judge_rows: int = knob(200, "Rows the judge compares: a sample, the same each time.", at_least=1)
     max_rows: int | None = knob(None, "Use only the first rows of each split.", at_least=1)
     answers: Literal["free", "labels"] = knob(
         "free", "What students may say: anything, or nothing but the task's labels (faster, never off-label)."

@@ -21,7 +21,7 @@ def system(
         rate, usd = None, teacher_usd_per_1000(rows)
         tokens_per_s = speed(rows, math.fsum(latencies))
     else:
-        latencies = list(measured.single_s) if who == "student" else []
+        latencies = list(measured.single_s.get(who, ()))
         taken = math.fsum(row.spent_s or 0.0 for row in rows)
         rate = len(rows) / taken if taken > 0 else None
         usd = 1000 * usd_per_hour / 3600 / rate if usd_per_hour is not None and rate else None

@@ -52,7 +52,8 @@ def notes(
         if cut := sum(row.finish_reason == "length" for row in rows):
             told.append(f"{cut} answers of the {who} were cut at their token limit.")
     if measured.single_s:
-        timed = f"student latency is one row at a time, {len(measured.single_s)} rows."
+        most = max(map(len, measured.single_s.values()))
+        timed = f"a student's latency is one row at a time, up to {most} rows."
         told.append(f"Teacher latency is per call, as it came; {timed}")
     return [*told, *measured.told]
 

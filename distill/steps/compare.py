@@ -36,19 +36,20 @@ from distill.systems import (
     ask_student,
     ask_teacher,
     files_of,
-    in_thread,
     limited,
     own_rules,
     rules_file,
-    time_student,
 )
 from distill.teacher.ledger import spent
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.prices import UNKNOWN, Prices
 from distill.teacher.protocol import Teacher
+from distill.timing import time_students
 from distill.types import Prediction, Progress, Task
 
 PROMPTED = "prompted base"
+Asked = tuple[Other, Shown | None]
+"""A student, and what it is shown in place of a row's messages."""
 SHORT = ("accepted", "tried", "dropped", "calls", "cost_usd", "splits")
 """What of generate's receipt stands in the report."""
 
@@ -99,7 +100,6 @@ async def compare(
     teaching, room = Teaching.of(run, task), answer_tokens(run)
     answers = Answers(answers_of(run, making), task)
     ask = partial(ask_student, answers, progress=progress, room=room, batch_size=config.answer_batch)
-    plain = Other("base", base.model, None, lambda: base, only)
     try:
         asked = {"teacher": await ask_teacher(answers, held_out, teaching, teacher, progress)}
         held_out, without_teacher = answered(held_out, asked["teacher"])
@@ -107,8 +107,9 @@ async def compare(
         asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
         tuned = Other("student", student.model, adapter_digest(run), lambda: student, only)
         shown = teaching.shown if promptable(run, teaching, held_out) else None
-        asked |= await ask_students(ask, [tuned, plain, *others], shown, valid_rows(run, config, task))
-        timed = await in_thread(partial(time_student, student, held_out, room, progress))
+        own, more = lineup(tuned, Other("base", base.model, None, lambda: base, only), others, shown)
+        asked |= await ask_students(ask, [*own, *more], valid_rows(run, config, task))
+        timed = await time_students(own, held_out, room, progress)
         answers.keep_only(asked)
     finally:
         answers.close()
@@ -116,7 +117,7 @@ async def compare(
     measured = Measured(
         models=model_names(asked, teacher, student, base, others),
         prompts={who: teaching.prompt if who in ("teacher", PROMPTED) else "student" for who in asked},
-        single_s=tuple(timed),
+        single_s=timed,
         gold_left_out=held_out.gold_left_out,
         gold_duplicates=held_out.gold_duplicates,
         test_duplicates=held_out.test_duplicates,
@@ -137,22 +138,25 @@ async def compare(
     return report
 
 
+def lineup(
+    tuned: Other, plain: Other, others: Sequence[Other], teachers_prompt: Shown | None
+) -> tuple[list[Asked], list[Asked]]:
+    """The run's student and the base (also asked as the teacher is, where that is another prompt), which are
+    there; and the others, limited as the run's is, which are opened where they are needed.
+    """
+    prompted = [(plain._replace(who=PROMPTED), teachers_prompt)] if teachers_prompt else []
+    return [(tuned, None), (plain, None), *prompted], [(limited(other, tuned.only), None) for other in others]
+
+
 async def ask_students(
     ask: Callable[..., Awaitable[list[Row]]],
-    students: Sequence[Other],
-    teachers_prompt: Shown | None,
+    students: Sequence[Asked],
     valid: HeldOut | None,
 ) -> dict[str, list[Row]]:
-    """Who -> the rows it answered: the run's student (the valid rows too), the base (also as the teacher is
-    asked, where that is another prompt), and the others, limited as that student is.
-    """
-    tuned, plain, *others = students
-    asked = {"student": await ask(tuned), "base": await ask(plain)}
-    if teachers_prompt:
-        asked[PROMPTED] = await ask(plain._replace(who=PROMPTED), shown=teachers_prompt)
-    for other in others:
-        asked[other.who] = await ask(limited(other, tuned.only))
+    """Who -> the rows it answered; the first of `students`, the run's, answers the valid rows too."""
+    asked = {other.who: await ask(other, shown=shown) for other, shown in students}
     if valid:
+        (tuned, _), *_ = students
         asked[VALID] = await ask(tuned._replace(who=VALID), rows=valid)
     return asked
 

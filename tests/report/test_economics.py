@@ -10,7 +10,7 @@ TASK = Task(name="t", kind="label", instruction="?", labels=(Label("a"), Label("
 MEASURED = Measured(
     models={"teacher": "big", "student": "small"},
     prompts={"teacher": "cued-3", "student": "student"},
-    single_s=(0.1, 0.2, 0.3, 0.4),
+    single_s={"student": (0.1, 0.2, 0.3, 0.4)},
 )
 
 
