@@ -94,13 +94,15 @@ def agreement(human: Sequence[str], judge: Sequence[str]) -> dict[str, Any]:
     """How often two name the same outcome (Wilson), and Cohen's kappa; null where nothing can be said.
 
     {share, low, high, kappa, kappa_low, kappa_high, n}; kappa's interval by its large-sample standard error
-    (Fleiss, Cohen and Everitt 1969), null where fewer than CONTRADICTING pairs agree, or disagree: that error
-    is then 0 or near it, and no measure of how sure kappa is.
+    (Fleiss, Cohen and Everitt 1969), null where fewer than CONTRADICTING pairs agree, or disagree, or have
+    another than one side's commonest verdict: that error is then 0 or near it, and no measure of how sure
+    kappa is.
     """
     n, same = len(human), sum(one == other for one, other in zip(human, judge, strict=True))
     share = wilson(same, n)
     kappa = cohens_kappa(human, judge)
-    bounds = kappa if kappa and min(same, n - same) >= CONTRADICTING else None
+    others = min((n - max(Counter(side).values(), default=0) for side in (human, judge)), default=0)
+    bounds = kappa if kappa and min(same, n - same, others) >= CONTRADICTING else None
     return {
         "share": share.value if n else None,
         "low": share.low,

@@ -177,6 +177,17 @@ def test_kappa_has_no_interval_where_its_standard_error_says_nothing(agree, diff
     assert (found["kappa_low"], found["kappa_high"]) == (None, None)
 
 
+@pytest.mark.parametrize("others", [0, 1, 4])
+def test_kappa_has_no_interval_where_one_side_all_but_always_says_the_same(others):
+    constant = ["loss"] * others + ["win"] * (20 - others)
+    mixed = ["win", "loss"] * 10
+    for human, judge in ((constant, mixed), (mixed, constant)):
+        found = agreement(human, judge)
+        assert found["kappa"] == pytest.approx(0, abs=0.2)
+        assert (found["kappa_low"], found["kappa_high"]) == (None, None)
+    assert agreement(["loss"] * 5 + ["win"] * 15, mixed)["kappa_low"] is not None
+
+
 def test_kappa_of_enough_pairs_has_one():
     human = ["win", "loss"] * 10
     found = agreement(human, [*human[:15], "win", "loss", "win", "loss", "win"])
