@@ -19,7 +19,7 @@ Shares are 0 to 1; low and high are a 95% interval; null is unknown, never 0. Wh
     chance        {answer, value, split}                     the best constant answer: what to beat
     ceiling*      {self_agreement, low, high, n}             the teacher asked twice, says the same
     gap_closed*   {value, low|null, high|null, n}|null   (student - base) / (teacher - base); 1 is all of it;
-                  null: the teacher is not shown to be ahead of the base, so there is no gap to close
+                  null: the teacher is not shown to be ahead of the base, or only just: no clear gap to close
     per_class*    [{who, split, label, n, precision, recall, f1}]                     label tasks
     confusion*    {split, labels, counts {who: [[n]]}}  a line a gold label, a column an answer, last: none
     checks*       [{who, split, value, low, high, n}]        answers that pass the user's own rules (--check)

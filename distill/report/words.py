@@ -9,8 +9,8 @@ from distill.report.plain import visible
 
 FEW_PAIRS = "too few pairs for an interval"
 FEW_ROWS = "too few rows differ for an interval"
-NO_GAP = "no gap to close"
-NOT_AHEAD = "the teacher is not shown to be ahead of the base"
+NO_GAP = "no clear gap to close"
+NOT_AHEAD = "the teacher is not shown to be ahead of the base, or only just"
 LOWER_IS_BETTER = ("off_label_rate", "empty_rate")
 
 REASONS = {

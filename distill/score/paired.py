@@ -114,7 +114,8 @@ def gap_closed(
 ) -> Share | None:
     """(student - base) / (teacher - base) with a 95% percentile bootstrap over rows, or over `clusters`.
 
-    None where the teacher is not shown to be ahead of the base, or barely: there is then no gap to close.
+    None where the teacher is not shown to be ahead of the base, or only just (in one of forty resamples it is
+    not): a share of such a gap may be anything.
     Without an interval where all resamples are the same, as where student and base never differ.
     """
     if not teacher or paired_difference(teacher, base, seed, clusters).low <= 0:

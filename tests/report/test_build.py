@@ -9,6 +9,7 @@ from distill.report import html
 from distill.report.build import build
 from distill.report.terminal import standing
 from distill.results import AGAIN, Measured
+from distill.score.paired import paired_difference
 from distill.types import AnswerField, Label, Prediction, Task
 
 LABELS = Task(name="t", kind="label", instruction="?", labels=(Label("a"), Label("b")))
@@ -67,8 +68,21 @@ def test_a_share_of_the_gap_without_a_spread_has_no_interval(student_wrong, valu
     assert words in html.render(report)
     whole = build(LABELS, CompareConfig(), labels(base_wrong=5), MEASURED)
     assert whole["gap_closed"] is None
-    assert any("no gap to close" in line for line in standing(whole))
-    assert "no gap to close" in html.render(whole)
+    assert any("no clear gap to close" in line for line in standing(whole))
+    assert "no clear gap to close" in html.render(whole)
+
+
+def test_a_teacher_only_just_ahead_is_not_called_not_ahead():
+    answers = labels(n=50, student_wrong=15, base_wrong=21, teacher_wrong=0)
+    gold = [row.gold for row in answers["teacher"]]
+    other = {"a": "b", "b": "a"}
+    answers["teacher"] = said("teacher", [other[g] if n >= 40 else g for n, g in enumerate(gold)], gold)
+    right = [[float(row.answer == row.gold) for row in answers[who]] for who in ("teacher", "base")]
+    assert paired_difference(*right, 0).low > 0
+    report = build(LABELS, CompareConfig(), answers, MEASURED)
+    assert report["gap_closed"] is None
+    assert any("not shown to be ahead of the base, or only just" in line for line in standing(report))
+    assert "not shown to be ahead of the base, or only just" in html.render(report)
 
 
 def test_clusters_widen_the_interval_and_take_the_p_away():
