@@ -42,7 +42,8 @@ def paired_difference(
     """Mean of a - b over the same rows, each value in [0, 1], with its 95% interval.
 
     `clusters` names, row by row, what rows belong together (turns of a conversation): the interval is then
-    the wider one of that over rows and that over clusters. None, or each of its own: rows are independent.
+    the widest of that over rows, that over clusters and, of right/wrong values, Tango's of so many fewer rows
+    as vary like the clusters do (rare losses are skewed). None, or each of its own: rows are independent.
 
     Right/wrong values: Tango's score interval, which stays honest where few rows differ: with none of n it is
     0 +- 3.84 / (n + 3.84), a Wilson interval on the discordant share. Graded values: BCa bootstrap of the row
@@ -60,9 +61,22 @@ def paired_difference(
         alone = score_interval(groups * max(0.0, value), groups * max(0.0, -value), groups)
         return Interval(value, alone.low, alone.high, by_row.n)
     half = clustered_half_width(differences, clusters)
-    return Interval(
-        value, max(-1.0, min(by_row.low, value - half)), min(1.0, max(by_row.high, value + half)), by_row.n
-    )
+    fewer = _of_fewer_rows(differences, half, groups) or by_row
+    low, high = min(by_row.low, fewer.low, value - half), max(by_row.high, fewer.high, value + half)
+    return Interval(value, max(-1.0, low), min(1.0, high), by_row.n)
+
+
+def _of_fewer_rows(differences: Sequence[float], half: float, groups: int) -> Interval | None:
+    """Tango's interval of so many rows as would vary like these clusters do; None of graded values."""
+    from scipy.stats import t
+
+    n, value = len(differences), math.fsum(differences) / len(differences)
+    spread = math.fsum((difference - value) ** 2 for difference in differences) / n**2
+    if groups < 2 or not spread or not all(difference in (-1.0, 0.0, 1.0) for difference in differences):
+        return None
+    gains, losses = (sum(difference == way for difference in differences) for way in (1.0, -1.0))
+    times = max(1.0, (half / float(t.ppf(0.975, groups - 1))) ** 2 / spread)
+    return score_interval(gains / times, losses / times, n / times)
 
 
 def clustered_half_width(differences: Sequence[float], clusters: Sequence[str]) -> float:
@@ -154,20 +168,20 @@ def gap_closed(
     return Share(value, *bounds, len(base))
 
 
-def score_interval(gains: float, losses: float, n: int) -> Interval:
+def score_interval(gains: float, losses: float, n: float) -> Interval:
     """(gains - losses) / n with Tango's interval; n = 0 says nothing: -1 to 1.
 
     T. Tango, "Equivalence test and confidence interval for the difference in proportions for the
-    paired-sample design", Statistics in Medicine 17 (1998). Gains and losses need not be whole: as |d| >= d*d
-    graded ones make it wider.
+    paired-sample design", Statistics in Medicine 17 (1998). None need be whole: as |d| >= d*d, graded gains
+    and losses make it wider.
     """
     if n == 0:
         return Interval(0.0, -1.0, 1.0, 0)
     low = _lower_bound(gains, losses, n)
-    return Interval((gains - losses) / n, low, -_lower_bound(losses, gains, n), n)
+    return Interval((gains - losses) / n, low, -_lower_bound(losses, gains, n), round(n))
 
 
-def _lower_bound(gains: float, losses: float, n: int) -> float:
+def _lower_bound(gains: float, losses: float, n: float) -> float:
     from scipy.optimize import brentq
 
     def excess(delta: float) -> float:
