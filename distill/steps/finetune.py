@@ -24,6 +24,7 @@ from distill.weights import Weights, student_weights
 
 if TYPE_CHECKING:
     from distill.student.chat import Chat
+    from distill.student.device import Device
     from distill.student.encode import Row
     from distill.student.loop import Learner
     from distill.student.recipe import Recipe
@@ -66,11 +67,11 @@ def train_student(
     run: Run, config: FinetuneConfig, progress: Progress, train: Sequence[Pair], valid: Sequence[Pair]
 ) -> dict[str, Any]:
     """Open the student, encode, train and save; the summary."""
-    from distill.student import causal, lora, need, soft, stopping
+    from distill.student import card, lora, soft, stopping
     from distill.student.checkpoint import learned_of
+    from distill.student.decode import stop_ids
     from distill.student.device import pick
     from distill.student.forward import choose_attention, open_net
-    from distill.student.gguf import read_once
     from distill.student.lines import choose_packing
     from distill.student.loop import Learner
     from distill.student.recipe import derive
@@ -79,10 +80,7 @@ def train_student(
     config, start = onward.shaped(run, config, "causal", progress.say), onward.started(run, config)
     progress.begin(f"open {weights.label}", None)
     progress.say(device.line)
-    with read_once() if weights.gguf_file else nullcontext():
-        planned, batch = derive(config, len(train), 1).lora, need.longest_batch(config, train)
-        need.check_memory(weights, device, planned, progress.say, batch)
-        model, tokenizer = causal.load(weights, device, method=config.method)
+    model, tokenizer = loaded(config, weights, device, train, progress)
     train, valid = with_reasons(run, train), with_reasons(run, valid)
     data = prepare(config, tokenizer, model.config.get_text_config(), train, valid)
     for text in data.said:
@@ -106,6 +104,7 @@ def train_student(
         "device": device.line,
         "method": config.method,
         "derived": list(recipe.reasons),
+        "stop_ids": sorted(stop_ids(model, chat)),
         **start,
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         **measured,
@@ -121,8 +120,22 @@ def train_student(
     summary["stops"] = stopping.after_training(learner, chat, weights.label, audited)
     if not early:
         write_student(run, wrapped, chat, recipe, weights, summary)
-    write_card(run, run.adapter, weights, summary)
+    card.write(run, run.adapter, weights, summary)
     return summary
+
+
+def loaded(
+    config: FinetuneConfig, weights: Weights, device: "Device", train: Sequence[Pair], progress: Progress
+) -> tuple[Any, Any]:
+    """(model, tokenizer), once it is said what training takes. Raises DeviceError where that is too much."""
+    from distill.student import causal, need
+    from distill.student.gguf import read_once
+    from distill.student.recipe import derive
+
+    with read_once() if weights.gguf_file else nullcontext():
+        planned, batch = derive(config, len(train), 1).lora, need.longest_batch(config, train)
+        need.check_memory(weights, device, planned, progress.say, batch)
+        return causal.load(weights, device, method=config.method)
 
 
 def show_mask(run: Run, chat: "Chat", rows: Sequence["Row"], progress: Progress) -> None:
@@ -238,7 +251,7 @@ def write_student(
     run: Run, model: Any, chat: "Chat", recipe: "Recipe", weights: Weights, summary: dict[str, Any]
 ) -> None:
     """Save beside, with its card, then rename: the folder is the old student or the new, never half."""
-    from distill.student import lora
+    from distill.student import card, lora
     from distill.student.chat import save_style
 
     folder = run.adapter
@@ -250,16 +263,9 @@ def write_student(
         known_as = weights.known_as(recipe.config.student)
         lora.save(model, beside, weights.label, recipe.lora, known_as=known_as)
     save_style(chat, beside)
-    write_card(run, beside, weights, summary)
+    card.write(run, beside, weights, summary)
     shutil.rmtree(folder, ignore_errors=True)
     beside.rename(folder)
-
-
-def write_card(run: Run, folder: Path, weights: Weights, summary: dict[str, Any]) -> None:
-    """The model card, as much of it as the summary knows."""
-    from distill.student import card
-
-    jsonl.replace_bytes(folder / card.README, [card.of_run(run, weights, summary).encode()])
 
 
 def counts(rows: Sequence["Row"], valid: Sequence["Row"]) -> dict[str, Any]:

@@ -3,14 +3,17 @@
 Refuses to guess a licence: what the weights do not say is called unknown.
 """
 
+import json
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distill.store import jsonl
 from distill.store.run import Run
 from distill.student.stopping import sentence
+from distill.types import Pair
 
 if TYPE_CHECKING:
     from distill.weights import Weights
@@ -23,11 +26,31 @@ UNKNOWN = "unknown: look it up before you share the student"
 
 def of_run(run: Run, weights: "Weights", summary: Mapping[str, Any]) -> str:
     """The card of what a run has trained, as much of it as the summary knows."""
-    return model_card(summary, weights, run.summary("generate"))
+    return model_card(summary, weights, run.summary("generate"), instruction_of(run))
 
 
-def model_card(summary: Mapping[str, Any], weights: "Weights", receipt: Mapping[str, Any] | None) -> str:
-    """Markdown with the Hub's front matter. `receipt` is that of the pairs, None where there is none."""
+def write(run: Run, folder: Path, weights: "Weights", summary: Mapping[str, Any]) -> None:
+    """The card into `folder`. Raises StorageError."""
+    jsonl.replace_bytes(folder / README, [of_run(run, weights, summary).encode()])
+
+
+def instruction_of(run: Run) -> str:
+    """The system turn that the pairs begin with; "" where they have none."""
+    train = run.splits["train"]
+    first = next((pair for _, pair in jsonl.read(train, Pair)), None) if train.exists() else None
+    return next((each.content for each in first.messages if each.role == "system"), "") if first else ""
+
+
+def model_card(
+    summary: Mapping[str, Any],
+    weights: "Weights",
+    receipt: Mapping[str, Any] | None,
+    instruction: str = "",
+) -> str:
+    """Markdown with the Hub's front matter. `receipt` is that of the pairs, None where there is none.
+
+    `instruction`: what a student is told before each input.
+    """
     licence, base = licence_of(weights), plain(weights.hub_id or summary["base"])
     is_classifier = summary.get("student_kind") == "classifier"
     library = "distill" if is_classifier else "transformers" if summary["method"] == "full" else "peft"
@@ -54,7 +77,7 @@ def model_card(summary: Mapping[str, Any], weights: "Weights", receipt: Mapping[
             "",
             "## Use it",
             "",
-            *use_lines(base, library),
+            *use_lines(base, library, instruction, summary.get("stop_ids", ())),
             "",
             "## Where the pairs come from",
             "",
@@ -78,8 +101,9 @@ def quality(summary: Mapping[str, Any]) -> str:
     )
 
 
-def use_lines(base: str, library: str) -> list[str]:
-    """Code that asks the student: with distill, and without where others can load it."""
+def use_lines(base: str, library: str, instruction: str, stops: Sequence[int]) -> list[str]:
+    """Code that asks the student: with distill, and without where others can load it. `stops` end answers."""
+    system = json.dumps({"role": "system", "content": instruction}, ensure_ascii=False)
     lines = [
         "```python",
         "from distill import Student",
@@ -105,11 +129,12 @@ def use_lines(base: str, library: str) -> list[str]:
         *([f'base = "{base}"  # or where it lies'] if library == "peft" else []),
         f"tokenizer = transformers.AutoTokenizer.from_pretrained({source})",
         f"model = peft.PeftModel.from_pretrained({load}, folder)" if library == "peft" else f"model = {load}",
-        'asked = [{"role": "user", "content": "an input"}]',
+        *([f"asked = [{system}]  # what it was taught with"] if instruction else ["asked = []"]),
+        'asked.append({"role": "user", "content": "an input"})',
         "ids = tokenizer.apply_chat_template(",
         '    asked, add_generation_prompt=True, return_tensors="pt", return_dict=True',
         ")",
-        "said = model.generate(**ids, max_new_tokens=64)[0]",
+        f"said = model.generate(**ids, max_new_tokens=64, eos_token_id={list(stops)})[0]",
         'print(tokenizer.decode(said[ids["input_ids"].shape[1] :], skip_special_tokens=True))',
         "```",
     ]

@@ -12,7 +12,7 @@ from distill.student import card
 from distill.types import Label, Quiet, Task
 from distill.weights import Weights
 from tests.student.test_classifier import TASK
-from tests.student.tiny import few_pairs
+from tests.student.tiny import SYSTEM, few_pairs
 from tests.student.tiny_encoder import labelled, save_encoder
 
 LETTERS = Task("letters", "label", "Say if it is good or bad.", labels=(Label("good"), Label("bad")))
@@ -79,9 +79,9 @@ def student_of(tmp_path, folder, kind, **flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_the_code_on_a_language_models_card_runs(tmp_path, student_folder, capsys, method):
-    student = student_of(tmp_path, student_folder, "causal", method=method)
+@pytest.mark.parametrize(("method", "rate"), [("lora", 1e-2), ("full", 1e-3)])
+def test_the_code_on_a_language_models_card_runs(tmp_path, student_folder, capsys, method, rate):
+    student = student_of(tmp_path, student_folder, "causal", method=method, learning_rate=rate, max_steps=100)
     text = (tmp_path / "saved" / "adapter" / "README.md").read_text()
     ours, plain = blocks(text)
     assert "from distill import Student" in ours
@@ -91,8 +91,11 @@ def test_the_code_on_a_language_models_card_runs(tmp_path, student_folder, capsy
             'base = "tiny"', f'base = "{student_folder}"'
         )
         exec(code, {})
-    first, *_ = capsys.readouterr().out.splitlines()
+    first, second = capsys.readouterr().out.splitlines()
     assert first == str(student.predict(["an input"]))
+    assert first == str([second])
+    assert second
+    assert SYSTEM in plain
 
 
 @pytest.mark.slow
