@@ -1,6 +1,6 @@
 """The statistics of compare on trial: against scipy and statsmodels, and against simulated compares.
 
-    python benchmarks/intervals.py          # two minutes on one core; writes results/intervals.json
+    python benchmarks/intervals.py          # five minutes on one core; writes results/intervals.json
 
 statsmodels, sacrebleu and rouge-score are needed for the parts that check against them: each part that they
 are absent for says so in the result.
@@ -11,12 +11,13 @@ import platform
 import random
 import time
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 
 import numpy
 import scipy
+import simulated
 from scipy import stats
+from simulated import COMPARES, MARGIN, SIZES, conversations, interval_of
 
 from distill.score.overlap import chrf, rouge_l
 from distill.score.paired import (
@@ -24,18 +25,12 @@ from distill.score.paired import (
     gap_closed,
     gate,
     paired_difference,
-    score_interval,
     sign_test,
 )
 from distill.score.stats import wilson
 from distill.score.text import tokens
 
 RESULT = Path(__file__).parent / "results" / "intervals.json"
-SIZES = (50, 200, 1000)
-COMPARES = 2000
-BOOTSTRAPS = 400
-"""Compares of the naive bootstrap that stands beside ours."""
-MARGIN = 3.0
 RATES = {
     # (student right and teacher wrong, the other way round): what a compare of about 80% right looks like
     "tie": (0.10, 0.10),
@@ -43,7 +38,6 @@ RATES = {
     "5 points gained": (0.13, 0.08),
     "close copies": (0.04, 0.05),
 }
-interval_of = cache(score_interval)
 
 
 def drawn(n: int, rates: tuple[float, float], seed: int) -> list[tuple[int, int]]:
@@ -88,48 +82,6 @@ def planted() -> list[dict]:
     return rows
 
 
-def conversations(groups: int, turns: int, rng: numpy.random.Generator) -> tuple[list[float], list[str]]:
-    """Row differences of -1, 0 and 1 whose mean is -0.05, alike within a conversation."""
-    lean = rng.normal(0, 1, groups)[:, None]
-    score = 0.7 * lean + numpy.sqrt(1 - 0.7**2) * rng.normal(0, 1, (groups, turns))
-    lost, gained = stats.norm.ppf(0.15), stats.norm.ppf(0.90)
-    differences = (score > gained).astype(float) - (score < lost)
-    return differences.ravel().tolist(), [str(group) for group in range(groups) for _ in range(turns)]
-
-
-def by_conversation() -> list[dict]:
-    """Coverage where rows of a conversation go together: ours, rows taken as independent, and a bootstrap."""
-    rows = []
-    for groups, turns in ((10, 5), (20, 5), (50, 4), (200, 5)):
-        rng = numpy.random.default_rng(groups)
-        held = {"ours": [], "rows as independent": [], "bootstrap over conversations": []}
-        for place in range(COMPARES):
-            values, clusters = conversations(groups, turns, rng)
-            zeros = [0.0] * len(values)
-            ours = interval_of_clusters(values, clusters)
-            held["ours"].append(ours[0] <= -0.05 <= ours[1])
-            alone = interval_of(values.count(1.0), values.count(-1.0), len(values))
-            held["rows as independent"].append(alone.low <= -0.05 <= alone.high)
-            if place < BOOTSTRAPS:
-                sums = numpy.array(values).reshape(groups, turns).mean(axis=1)
-                picks = rng.integers(0, groups, (1000, groups))
-                low, high = numpy.quantile(sums[picks].mean(axis=1), [0.025, 0.975])
-                held["bootstrap over conversations"].append(low <= -0.05 <= high)
-            if place == 0:
-                whole = paired_difference(values, zeros, 0, clusters)
-                assert (whole.low, whole.high) == ours
-        shares = {name: float(numpy.mean(each)) for name, each in held.items()}
-        rows.append({"conversations": groups, "turns": turns, "covered": shares})
-    return rows
-
-
-def interval_of_clusters(values: list[float], clusters: list[str]) -> tuple[float, float]:
-    """As paired_difference of right and wrong rows, with its row interval remembered."""
-    alone = interval_of(values.count(1.0), values.count(-1.0), len(values))
-    half = clustered_half_width(values, clusters)
-    return max(-1.0, min(alone.low, alone.value - half)), min(1.0, max(alone.high, alone.value + half))
-
-
 def graded() -> list[dict]:
     """Coverage of the paired difference of graded metrics (token F1 and its like)."""
     rows = []
@@ -164,7 +116,7 @@ def gap() -> list[dict]:
             hard = rng.random(n)
             base, student, teacher = (right_at(hard, at, rng) for at in (0.6, 0.75, 0.85))
             found = gap_closed(student, base, teacher, 0)
-            held.append(None if found is None else (found.low, found.high))
+            held.append(None if found is None or found.low is None else (found.low, found.high))
         many, noise = rng.random(2_000_000), 0.1
         right = [float((many + noise * rng.normal(size=len(many)) < at).mean()) for at in (0.6, 0.75, 0.85)]
         truth = (right[1] - right[0]) / (right[2] - right[0])
@@ -244,9 +196,13 @@ def main() -> None:
         "coverage of the paired difference": coverage(),
         "yes at the margin of 3 points": false_yes(),
         "planted": planted(),
-        "coverage by conversation": by_conversation(),
+        "coverage by conversation": simulated.by_conversation(),
         "coverage of graded differences": graded(),
         "coverage of the gap closed": gap(),
+        "coverage of macro F1": simulated.macro_f1(),
+        "graded differences at the margin": simulated.graded_at_the_margin(),
+        "conversations at the margin": simulated.conversations_at_the_margin(),
+        "coverage of the cascade": simulated.cascade(),
         "command": "python benchmarks/intervals.py",
         "machine": f"Python {platform.python_version()}, numpy {numpy.__version__}, {platform.machine()}",
         "date": datetime.now(UTC).date().isoformat(),

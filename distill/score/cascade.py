@@ -108,14 +108,11 @@ def threshold_for(rows: Rows, drop: float) -> float:
 def cross_fitted(rows: Rows, drop: float, clusters: Sequence[str], seed: int) -> Joint:
     """What comes of choosing a threshold on some rows and using it on others: each fold by the rest.
 
-    Rows of one cluster stay in one fold. Raises ValueError where there are fewer than two clusters.
+    Raises ValueError where there are fewer than two clusters.
     """
-    names = sorted(set(clusters))
-    if len(names) < 2:
+    folds = folded(clusters, seed)
+    if len(set(folds)) < 2:
         raise ValueError("cross-fitting takes two clusters at least")
-    random.Random(seed).shuffle(names)
-    fold_of = {name: place % FOLDS for place, name in enumerate(names)}
-    folds = [fold_of[cluster] for cluster in clusters]
     values, sent = [0.0] * len(folds), [False] * len(folds)
     for fold in set(folds):
         mine = [place for place, other in enumerate(folds) if other == fold]
@@ -124,6 +121,14 @@ def cross_fitted(rows: Rows, drop: float, clusters: Sequence[str], seed: int) ->
         for place, value, goes in zip(mine, found.values, found.sent, strict=True):
             values[place], sent[place] = value, goes
     return Joint(values, sent)
+
+
+def folded(clusters: Sequence[str], seed: int) -> list[int]:
+    """The fold of each row; rows of one cluster stay in one."""
+    names = sorted(set(clusters))
+    random.Random(seed).shuffle(names)
+    fold_of = {name: place % FOLDS for place, name in enumerate(names)}
+    return [fold_of[cluster] for cluster in clusters]
 
 
 def _between(ranked: Sequence[float], count: int) -> float:
