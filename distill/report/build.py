@@ -58,7 +58,7 @@ from distill.score.stats import macro_f1_interval, mean_interval, wilson
 from distill.score.verdict import verdict
 from distill.types import Task
 
-SCORING = 3
+SCORING = 4
 """Raised where the same answers come to another number than before: an older report is stale then."""
 
 
