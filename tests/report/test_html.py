@@ -193,7 +193,11 @@ def test_every_section_is_there_and_says_its_sentence():
     [
         ({"answer": "yes"}, "gold", "Ship it."),
         ({"answer": "yes"}, "test", "Check before you ship it."),
-        ({"answer": "yes", "teacher_beats_chance": False}, "gold", "Do not ship it."),
+        (
+            {"answer": "yes", "teacher_beats_chance": False, "student_beats_chance": False},
+            "gold",
+            "Do not ship it.",
+        ),
         (
             {"answer": "yes", "teacher_beats_chance": False, "student_beats_chance": True},
             "gold",
