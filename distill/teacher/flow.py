@@ -33,8 +33,8 @@ async def ordered(
             room.release()
         await puller  # raises what `items` raised
     finally:
-        await _cancel([puller])
-        left = [head] if head else []
+        # All at once: whoever is cancelled twice gets no further than the first `await`.
+        left: list[asyncio.Future[Any]] = [puller, *([head] if head else [])]
         while not works.empty():
             left += [later] if (later := works.get_nowait()) else []
         await _cancel(left)
@@ -58,10 +58,17 @@ async def _pull(
         works.put_nowait(None)
 
 
-async def _cancel(tasks: "list[Any]") -> None:
+async def _cancel(tasks: "list[asyncio.Future[Any]]") -> None:
     for task in tasks:
         task.cancel()
+        task.add_done_callback(_heard)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _heard(task: "asyncio.Future[Any]") -> None:
+    """Take note of an error, so that asyncio does not print it: another one was raised already."""
+    if not task.cancelled():
+        task.exception()
 
 
 async def _asynchronous(items: Iterable[T]) -> AsyncIterator[T]:

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import gc
 from time import process_time
 
 import pytest
@@ -170,3 +171,43 @@ def test_no_room_is_an_error():
             await anext(ordered([1], asyncio.sleep, 0))
 
     asyncio.run(run())
+
+
+def test_who_is_cancelled_twice_leaves_no_error_for_asyncio_to_print():
+    """As where several stages fail at once: each cancels the one before it, which is cleaning up already."""
+    told = []
+
+    async def main():
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: told.append(context["message"])
+        )
+        failing = asyncio.Event()
+
+        async def work(number):
+            if number:
+                try:
+                    await failing.wait()
+                finally:
+                    raise OSError("the disk is full")
+            return number
+
+        async def consume():
+            async with contextlib.aclosing(ordered(range(4), work, ahead=4)) as results:
+                async for _ in results:
+                    failing.set()
+                    await asyncio.sleep(3600)
+
+        task = asyncio.create_task(consume())
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.sleep(0)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        del task
+        gc.collect()
+        await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+    gc.collect()
+    assert told == []
