@@ -5,6 +5,7 @@ than two points is none.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from markupsafe import Markup
@@ -29,7 +30,11 @@ WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 424, 18, 250
 FREE_ROOM = 40
 """Left of the log scale, for what costs nothing."""
+LETTER = 8.0
+"""About how wide a letter of a name is."""
 Record = Mapping[str, Any]
+Box = tuple[float, float, float, float]
+"""Left, top, right and bottom."""
 
 
 def frontier(
@@ -58,29 +63,45 @@ def frontier(
         line(LEFT + FREE_ROOM, TOP, LEFT + FREE_ROOM, BOTTOM, "margin") if free else "",
         text((LEFT + RIGHT) / 2, HEIGHT - 10, f"{axis_name}  (log scale; left is better)", "name", "middle"),
     ]
-    places: list[float] = []
-    for each in sorted(drawn, key=lambda each: -scores[each["who"]]["value"]):
-        place = x.at(each[key]) if each[key] else LEFT + FREE_ROOM / 2
-        parts.append(_point(each["who"], scores[each["who"]], place, y, places))
+    places = {each["who"]: x.at(each[key]) if each[key] else LEFT + FREE_ROOM / 2 for each in drawn}
+    taken = [_mark(at, y.at(scores[who]["value"])) for who, at in places.items()]
+    for who in sorted(places, key=lambda who: -scores[who]["value"]):
+        parts.append(_point(who, scores[who], places[who], y, taken))
     told = "; ".join(
         f"{each['who']} {words.percent(scores[each['who']]['value'])} at {said(each[key])}" for each in drawn
     )
     return figure(WIDTH, HEIGHT, f"Quality against {axis_name}: {told}", *parts)
 
 
-def _point(who: str, score: Record, x: float, y: Axis, places: list[float]) -> str:
-    """One system's mark with its error bar and name; `places` are the heights of names already there."""
+def _point(who: str, score: Record, x: float, y: Axis, taken: list[Box]) -> str:
+    """One system's mark with its error bar and name; `taken` is where marks and names are already."""
     low, middle, high = (y.at(score[name]) for name in ("low", "value", "high"))
-    height = middle + 4
-    while any(abs(height - other) < 15 for other in places):
-        height += 15
-    places.append(height)
-    left_of = x > RIGHT - 110
+    told = f"{who} {words.percent(score['value'])}"
+    left_of, height = _room(x, middle, LETTER * len(told), taken)
     bar = line(x, low, x, high, f"bar {system_class(who)}")
     caps = "".join(line(x - 5, end, x + 5, end, f"bar {system_class(who)}") for end in (low, high))
-    name = text(x + (-13 if left_of else 13), height, f"{who} {words.percent(score['value'])}", "label",
-                "end" if left_of else "start")  # fmt: skip
+    name = text(x + (-13 if left_of else 13), height, told, "label", "end" if left_of else "start")
     return bar + caps + marker(x, middle, who) + name
+
+
+def _room(x: float, middle: float, width: float, taken: list[Box]) -> tuple[bool, float]:
+    """(left of the mark, height) of a name of that width: the nearest free place, which is taken."""
+    for step in (0, 17, -17, 34, -34, 51, -51):
+        for left_of in (x > RIGHT - 110, x <= RIGHT - 110):
+            start = x - 13 - width if left_of else x + 13
+            box = (start, middle + step - 7, start + width, middle + step + 7)
+            if start >= LEFT and box[2] <= RIGHT + 8 and not any(map(partial(_overlap, box), taken)):
+                taken.append(box)
+                return left_of, middle + step + 4
+    return x > RIGHT - 110, middle + 4
+
+
+def _mark(x: float, middle: float) -> Box:
+    return x - 8, middle - 8, x + 8, middle + 8
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def difference(paired: Record, max_drop: float) -> Markup:

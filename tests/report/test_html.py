@@ -322,3 +322,28 @@ def test_a_page_is_old_where_something_it_shows_was_made_since(tmp_path):
     later = run.html.stat().st_mtime_ns + 1_000_000
     os.utime(run.summary_path("finetune"), ns=(later, later))
     assert html.page_is_old(run)
+
+
+def test_names_of_systems_near_each_other_do_not_cover_one_another():
+    values = {
+        "teacher": (0.782, 1.19),
+        "student": (0.896, 0.198),
+        "base": (0.784, 1.01),
+        "prompted base": (0.78, 0.467),
+    }
+    systems = [{"who": who, "latency_p50_s": seconds} for who, (_, seconds) in values.items()]
+    scores = {
+        who: {"value": value, "low": value - 0.04, "high": value + 0.04} for who, (value, _) in values.items()
+    }
+    drawn = frontier(systems, scores, "latency_p50_s", "time")
+    names = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" class="label" text-anchor="(\w+)">([^<]+)<', drawn)
+    assert len(names) == 4
+    boxes = []
+    for x, y, anchor, said in names:
+        left = float(x) - (7 * len(said) if anchor == "end" else 0)
+        boxes.append((left, left + 7 * len(said), float(y) - 11, float(y) + 3))
+    for place, (left, right, top, bottom) in enumerate(boxes):
+        for others_left, others_right, others_top, others_bottom in boxes[:place]:
+            assert (
+                right <= others_left or others_right <= left or bottom <= others_top or others_bottom <= top
+            )
