@@ -403,6 +403,14 @@ def test_rounds_of_other_rows_than_the_newest_are_counted_and_not_drawn():
     said = "2 earlier rounds were compared on other rows and left out."
     assert next(lines({"rounds": found})) == f"round by round: {said}"
     assert page_curves.rounds({"rounds": found})["others"] == said
+    as_test, by_f1 = (
+        made_round(0, hard, "test"),
+        msgspec.structs.replace(made_round(1, hard), metric="token_f1"),
+    )
+    same_rows = told([as_test, by_f1, made_round(2, hard)], 0)
+    assert [(each["round"], each["against_previous"], each["left_out"]) for each in same_rows] == [
+        (2, None, 2)
+    ]
     alone = told(rounds[:2], 0)
     assert list(lines({"rounds": alone})) == [
         "round by round: 1 earlier round was compared on other rows and left out."

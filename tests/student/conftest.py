@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.student.tiny import byte_tokenizer, tiny_model
+from distill.store import jsonl
+from distill.store.run import Run
+from tests.student.tiny import byte_tokenizer, few_pairs, tiny_model
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +56,12 @@ def student_folder(tmp_path):
     tiny_model().save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run of few pairs, split."""
+    run = Run.open(tmp_path / "runs", "r", create=True)
+    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
+    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
+    return run

@@ -10,8 +10,6 @@ import torch
 
 from distill.errors import DeviceError, UsageError
 from distill.steps.finetune import finetune
-from distill.store import jsonl
-from distill.store.run import Run
 from distill.student import four_bit
 from distill.student.causal import load, open_student
 from distill.student.device import Device
@@ -19,18 +17,10 @@ from distill.student.lora import LoraShape, attach, read_card, trainable
 from distill.types import Message, Quiet
 from distill.weights import Weights
 from tests.student.test_finetune_step import config_of
-from tests.student.tiny import SYSTEM, few_pairs
+from tests.student.tiny import SYSTEM
 
 CPU = Device("cpu", "float32", "a CPU")
 IDS = torch.arange(3, 40)[None]
-
-
-@pytest.fixture
-def run(tmp_path):
-    run = Run.open(tmp_path / "runs", "r", create=True)
-    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
-    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
-    return run
 
 
 def weights(folder):

@@ -7,7 +7,6 @@ from distill.config import FinetuneConfig
 from distill.errors import UsageError
 from distill.steps.finetune import finetune
 from distill.store import jsonl
-from distill.store.run import Run
 from distill.store.taskfile import write_task
 from distill.types import Message, Quiet
 from distill.weights import Weights
@@ -60,14 +59,6 @@ def encoder(folder, kind):
 
 def weights(folder):
     return Weights(str(folder), None, str(folder))
-
-
-@pytest.fixture
-def run(tmp_path):
-    run = Run.open(tmp_path / "runs", "r", create=True)
-    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
-    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
-    return run
 
 
 @pytest.fixture

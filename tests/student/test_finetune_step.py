@@ -12,7 +12,6 @@ from distill.config import FinetuneConfig
 from distill.errors import DataError, DistillError, UsageError
 from distill.steps.finetune import finetune, made_from
 from distill.store import jsonl
-from distill.store.run import Run
 from distill.types import Quiet
 from tests.student.tiny import byte_tokenizer, few_pairs, pair, tiny_model
 
@@ -32,14 +31,6 @@ class Told(Quiet):
 
     def marked(self, text):
         self.said.append(text)
-
-
-@pytest.fixture
-def run(tmp_path):
-    run = Run.open(tmp_path / "runs", "r", create=True)
-    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
-    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
-    return run
 
 
 def config_of(folder, **changes):

@@ -138,15 +138,18 @@ def test_a_student_that_goes_on_from_itself_is_not_taught_twice(made, monkeypatc
     assert left[0] == left[1]
 
 
-def stop_after(monkeypatch, run, steps):
-    """Ctrl-C once that many steps are on disk."""
+def stopped_after(monkeypatch, run, config, steps):
+    """Train until that many steps are on disk, and Ctrl-C."""
     from distill.student import guard
 
     @contextmanager
     def stoppable(say):
         yield lambda: run.metrics.exists() and len(run.metrics.read_text().splitlines()) >= steps
 
-    monkeypatch.setattr(guard, "stoppable", stoppable)
+    with monkeypatch.context() as patch:
+        patch.setattr(guard, "stoppable", stoppable)
+        with pytest.raises(Interrupted):
+            finetune(run, config, Quiet())
 
 
 @pytest.mark.parametrize("kind", ["causal", "classifier"])
@@ -166,10 +169,7 @@ def test_flags_that_change_nothing_of_what_is_learned_keep_the_checkpoint(
     made, monkeypatch, trained_steps, kind, changes
 ):
     run, config = made("r", kind)
-    with monkeypatch.context() as patch:
-        stop_after(patch, run, 3)
-        with pytest.raises(Interrupted):
-            finetune(run, config, Quiet())
+    stopped_after(monkeypatch, run, config, 3)
     finetune(run, FinetuneConfig(**{**config.__dict__, **changes}), Quiet())
     assert trained_steps == list(range(1, 9))
 
@@ -182,10 +182,7 @@ def test_a_checkpoint_of_another_run_is_put_aside_and_good_again(
     made, monkeypatch, trained_steps, kind, changes
 ):
     run, config = made("r", kind)
-    with monkeypatch.context() as patch:
-        stop_after(patch, run, 3)
-        with pytest.raises(Interrupted):
-            finetune(run, config, Quiet())
+    stopped_after(monkeypatch, run, config, 3)
     told = Told()
     finetune(run, FinetuneConfig(**{**config.__dict__, **changes}), told)
     (said,) = [text for text in told.said if "another run" in text]
