@@ -200,7 +200,6 @@ def test_finetune_learns_from_the_teacher_under_both_engines(run, student_folder
     ]
     jsonl.replace(run.splits["train"], pairs)
     jsonl.replace(run.splits["valid"], few_pairs(40)[24:])
-    run.task.unlink()
     plain = {**QUICK, "student": str(student_folder), "engine": engine, "epochs": 10.0}
     hard = finetune(run, FinetuneConfig(**plain), Quiet())
     soft = finetune(run, FinetuneConfig(**plain, kd_weight=1.0), Quiet())
