@@ -10,8 +10,9 @@ ours and TRL tuned must first give the same loss on the same 16 rows, in float32
 an arm whose bfloat16 loss is further off is measured too and named as inexact.
 Two settings: `instructed`, pairs as distill makes them (examples/sentiment's instruction before every input),
 and `minimal`, the input alone in the template's own turns. "Tuned" is the fastest of the ways in
-peers/trl_sft.py, all without checkpointing and grouped by length. TRL runs from ~/.cache/distill-bench/trl on
-this interpreter's torch, transformers and peft. Results: benchmarks/results/finetune.json. Refuses to report
+peers/trl_sft.py, all without checkpointing, and grouped by length or packed (best fit, no row seeing
+another). TRL runs from ~/.cache/distill-bench/trl on this interpreter's torch, transformers and peft.
+Results: benchmarks/results/finetune.json. Refuses to report
 a ratio to a "tuned" that differs in loss.
 """
 
@@ -33,7 +34,7 @@ from measuring import CACHE, HERE, timed
 RESULTS = HERE / "results" / "finetune.json"
 OURS, DEFAULT = "distill", "TRL at its defaults"
 TRIAL_STEPS, DEFAULT_STEPS = 4, 2
-CANDIDATES = ("tuned", "tuned-eager", "tuned-weights")
+CANDIDATES = ("tuned", "tuned-eager", "tuned-weights", "tuned-packed", "tuned-packed-eager")
 SETTINGS = {"instructed": "pairs as distill makes them", "minimal": "the input alone, no instruction"}
 TASK = HERE.parent / "examples" / "sentiment" / "task.toml"
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-2}

@@ -21,8 +21,21 @@ WAYS = {
     "tuned": ("sdpa", "float32"),
     "tuned-eager": ("eager", "float32"),
     "tuned-weights": ("sdpa", "bfloat16"),
+    "tuned-packed": ("sdpa", "float32"),
+    "tuned-packed-eager": ("eager", "float32"),
 }
 TUNED = {"gradient_checkpointing": False, "train_sampling_strategy": "group_by_length"}
+
+
+def settings() -> dict[str, Any]:
+    """What a way says beside the common settings. A pack is as long as BATCH rows are together."""
+    if asked.way == "default":
+        return {}
+    if "packed" not in asked.way:
+        return TUNED
+    long = BATCH * max(1, sum(len(row["input_ids"]) for row in rows) // len(rows))
+    packs = {"packing": True, "packing_strategy": "bfd", "max_length": long, "per_device_train_batch_size": 1}
+    return {"gradient_checkpointing": False, **packs}
 
 
 class Watch(transformers.TrainerCallback):
@@ -65,7 +78,6 @@ wrapped = get_peft_model(
 with tempfile.TemporaryDirectory() as scratch:
     arguments_of = SFTConfig(
         output_dir=scratch,
-        per_device_train_batch_size=BATCH,
         learning_rate=RATE,
         warmup_steps=1,
         num_train_epochs=1,
@@ -77,7 +89,7 @@ with tempfile.TemporaryDirectory() as scratch:
         save_strategy="no",
         logging_steps=1,
         disable_tqdm=True,
-        **({} if asked.way == "default" else TUNED),
+        **{"per_device_train_batch_size": BATCH, **settings()},
     )
     trainer = SFTTrainer(
         model=wrapped,
