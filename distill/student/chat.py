@@ -17,6 +17,9 @@ from distill.types import Message
 STYLE = "distill_chat.json"
 DAY = date(2024, 7, 26)
 """The day in every prompt of a template that names one: what Llama 3's says where it knows no date."""
+SETTINGS: Mapping[str, Any] = {"tokenize": True, "enable_thinking": False, "strftime_now": DAY.strftime}
+"""Of every rendering. `enable_thinking` is read by templates of reasoning models alone: without it an empty
+thought would be part of the answer's ids, and trained."""
 # For a tokenizer that ships no template. The blank before the answer is outside the prompt, so that
 # byte-pair and sentencepiece tokenizers alike make the answer's first token of it.
 PLAIN_TEMPLATE = (
@@ -53,6 +56,22 @@ class Chat:
     def whole(self, messages: Sequence[Message]) -> list[int]:
         """Ids of a conversation whose last turn is the assistant's."""
         return template_ids(self.tokenizer, self._turns(messages), is_prompt=False)
+
+    def marked(self, messages: Sequence[Message], template: str) -> tuple[list[int], list[bool]]:
+        """Ids of a conversation by `template`, and which are of text between its {% generation %} marks.
+
+        Raises what the template does, NotImplementedError where the tokenizer keeps no characters' places.
+        """
+        if not self.tokenizer.is_fast:
+            raise NotImplementedError("the tokenizer does not tell which characters a token is of")
+        encoded = self.tokenizer.apply_chat_template(
+            self._turns(messages),
+            chat_template=template,
+            return_dict=True,
+            return_assistant_tokens_mask=True,
+            **SETTINGS,
+        )
+        return list(encoded["input_ids"]), [bool(mark) for mark in encoded["assistant_masks"]]
 
     def text(self, ids: Sequence[int]) -> str:
         """What `ids` read, special tokens included."""
@@ -156,20 +175,12 @@ def riding_stop(tokenizer: Any, closing: Sequence[int]) -> int:
 def template_ids(tokenizer: Any, turns: Sequence[Mapping[str, str]], *, is_prompt: bool) -> list[int]:
     """Ids of `turns` by the tokenizer's own template. Raises DataError where the template refuses them.
 
-    `enable_thinking` is read by templates of reasoning models alone: without it an empty thought would be
-    part of the answer's ids, and trained. Templates that write today's date write DAY instead: a student is
-    asked as it was trained, on whatever day.
+    Templates that write today's date write DAY instead: a student is asked as it was trained, on any day.
     """
     import jinja2
 
     try:
-        encoded = tokenizer.apply_chat_template(
-            list(turns),
-            tokenize=True,
-            add_generation_prompt=is_prompt,
-            enable_thinking=False,
-            strftime_now=DAY.strftime,
-        )
+        encoded = tokenizer.apply_chat_template(list(turns), add_generation_prompt=is_prompt, **SETTINGS)
     except jinja2.TemplateError as error:
         raise DataError(
             f"the student's chat template refuses this conversation: {error}",

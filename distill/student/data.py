@@ -19,6 +19,7 @@ from distill.store.taskfile import read_task
 from distill.student.chat import Chat, open_chat, pad_id
 from distill.student.documents import encode_documents, end_of_text, held_out, read_documents
 from distill.student.encode import Examined, Row, examine
+from distill.student.marking import Marks, compare
 from distill.types import Pair
 
 PACK_TOKENS = 1024  # of a row of `--stage pt`, unless --max-length-tokens says else
@@ -26,11 +27,15 @@ PACK_TOKENS = 1024  # of a row of `--stage pt`, unless --max-length-tokens says 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to train and to validate on, examined. `chat` pads them and ends their turns."""
+    """Rows to train and to validate on, examined. `chat` pads them and ends their turns.
+
+    `marks`: how the template's own word on what is trained compares; None where there are no turns.
+    """
 
     chat: Chat
     train: Examined
     valid: Examined
+    marks: Marks | None = None
 
     def held_out(self) -> list[Row]:
         """The rows to validate on; none where all of them were too long and dropped. Raises DataError."""
@@ -40,8 +45,9 @@ class Data:
 
     @property
     def said(self) -> list[str]:
-        """What was dropped, trimmed or split."""
-        return [*self.train.sentences(), *(f"validation: {text}" for text in self.valid.sentences())]
+        """What was dropped, trimmed or split, and what the template's marks say."""
+        changed = [*self.train.sentences(), *(f"validation: {text}" for text in self.valid.sentences())]
+        return [*changed, *([self.marks.sentence()] if self.marks else [])]
 
 
 def prepare(
@@ -73,7 +79,8 @@ def prepare(
             vocabulary=model.vocab_size,
         )
 
-    return Data(chat, part(train), part(valid))
+    examined = part(train)
+    return Data(chat, examined, part(valid), compare(chat, train, examined, config.train_on))
 
 
 def texts(config: FinetuneConfig, tokenizer: Any, context: int, vocabulary: int) -> Data:
@@ -83,16 +90,16 @@ def texts(config: FinetuneConfig, tokenizer: Any, context: int, vocabulary: int)
             "there is nothing to pre-train on", where="--stage pt", hint="--texts FILE or FOLDER"
         )
     end, limit = end_of_text(tokenizer), min(config.max_length_tokens or PACK_TOKENS, context)
-    parts = [
+    train, valid = (
         Examined(limit, rows=rows, lengths=[len(row.ids) for row in rows])
         for rows in (
             encode_documents(tokenizer, documents, limit)
             for documents in held_out(read_documents(config.texts))
         )
-    ]
-    for part in parts:
+    )
+    for part in (train, valid):
         part.check_vocabulary(vocabulary)
-    return Data(Chat(tokenizer, (), end, pad_id(tokenizer, end, vocabulary)), *parts)
+    return Data(Chat(tokenizer, (), end, pad_id(tokenizer, end, vocabulary)), train, valid)
 
 
 def training_pairs(run: Run) -> tuple[list[Pair], list[Pair]]:
