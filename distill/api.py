@@ -25,7 +25,7 @@ from distill.store.run import Run, read_json
 from distill.store.taskfile import read_task, write_task
 from distill.store.telling import kept_splits, pairs_of, talk_of, told, told_by
 from distill.student import stopping
-from distill.types import Message, Pair, Prediction, Progress, Quiet, Split, Task
+from distill.types import Message, Pair, Progress, Quiet, Split, Task
 
 CARD = "student.json"
 ROOM_TOKENS = 8
@@ -133,7 +133,7 @@ class Student:
 
         Each {"value", "low", "high", "n"}, 95%. Raises UsageError where nothing was trained or held out.
         """
-        from distill.score.metrics import primary, row_values
+        from distill.score.metrics import primary, scores
         from distill.score.paired import paired_difference
         from distill.score.stats import mean_interval
 
@@ -142,18 +142,7 @@ class Student:
         metric, values = primary(task), {}
         for who, student in (("base", tuned.base()), ("tuned", tuned)):
             said = self._said(student, [pair.messages for pair in pairs], batch_size)
-            rows = [
-                Prediction(
-                    row=pair.id,
-                    who=who,
-                    split=split,
-                    text=text,
-                    answer=parse_answer(task, text),
-                    gold=pair.answer,
-                )
-                for text, pair in zip(said, pairs, strict=True)
-            ]
-            values[who] = row_values(task, rows)[metric]
+            values[who] = scores(task, pairs, said)
         return {
             "split": split,
             "metric": metric,

@@ -10,12 +10,12 @@ from typing import Any
 
 import msgspec
 
-from distill.parse import find_json
+from distill.parse import find_json, parse_answer
 from distill.results import Chance
 from distill.score.overlap import chrf, rouge_l
 from distill.score.text import normalised, tokens
 from distill.score.verify import verified
-from distill.types import Prediction, Task
+from distill.types import Pair, Prediction, Task
 
 Row = tuple[str | None, str]
 """(answer or None, gold)."""
@@ -53,6 +53,22 @@ def row_values(task: Task, rows: Sequence[Prediction]) -> dict[str, list[float]]
     else:
         values = text_values(task, rows)
     return {primary(task): values[primary(task)], **values}
+
+
+def scores(task: Task, pairs: Sequence[Pair], texts: Sequence[str]) -> list[float]:
+    """The primary metric of what a student said to each pair, one value a pair."""
+    rows = [
+        Prediction(
+            row=pair.id,
+            who="student",
+            split="valid",
+            text=text,
+            answer=parse_answer(task, text),
+            gold=pair.answer,
+        )
+        for pair, text in zip(pairs, texts, strict=True)
+    ]
+    return row_values(task, rows)[primary(task)]
 
 
 def text_values(task: Task, rows: Sequence[Prediction]) -> dict[str, list[float]]:

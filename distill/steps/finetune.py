@@ -17,7 +17,7 @@ from distill.store import jsonl
 from distill.store.run import Run, digest
 from distill.student import onward
 from distill.student.choosing import train_kind
-from distill.student.data import prepare, training_pairs, trains_reasons, with_reasons
+from distill.student.data import counts, prepare, training_pairs, trains_reasons, with_reasons
 from distill.student.documents import check_stage, texts_digest
 from distill.types import Pair, Progress
 from distill.weights import Weights, student_weights
@@ -67,7 +67,7 @@ def train_student(
     run: Run, config: FinetuneConfig, progress: Progress, train: Sequence[Pair], valid: Sequence[Pair]
 ) -> dict[str, Any]:
     """Open the student, encode, train and save; the summary."""
-    from distill.student import card, lora, soft, stopping
+    from distill.student import card, lora, scoring, soft, stopping
     from distill.student.checkpoint import learned_of
     from distill.student.decode import stop_ids
     from distill.student.device import pick
@@ -83,12 +83,13 @@ def train_student(
     model, tokenizer = loaded(config, weights, device, train, progress)
     train, valid = with_reasons(run, train), with_reasons(run, valid)
     data = prepare(config, tokenizer, model.config.get_text_config(), train, valid)
-    for text in data.said:
-        progress.say(text)
+    data.tell(progress.say)
     chat, rows, held_out = data.chat, data.train.passed(), data.held_out()
     told = soft.targets_for(config.kd_weight, chat, rows, train, progress.say)
     recipe = derive(config, len(rows), model.config.get_text_config().hidden_size)
-    known = {**made_from(run, config), **start, "dtype": device.dtype, "weights": lora.fingerprint(model)}
+    metric = scoring.metric_of(run, chat, weights.label, valid if held_out else [], progress.say)
+    made = {**made_from(run, config), **start, **scoring.kept_by(metric)}
+    known = {**made, "dtype": device.dtype, "weights": lora.fingerprint(model)}
     wrapped = lora.attach(model, recipe.lora, config.seed)
     choose_attention(model, max(len(row.ids) for row in [*rows, *held_out]))
     with device.autocast():
@@ -97,7 +98,7 @@ def train_student(
     run.begin("finetune")  # not before: a student that cannot be trained leaves the one there was
     show_mask(run, chat, [*rows, *held_out], progress)
     parts = (net, lora.trainable(wrapped), chat.pad, device, wrapped)
-    learner = Learner(*parts, soft.loss_with(told, config.kd_weight))
+    learner = Learner(*parts, soft.loss_with(told, config.kd_weight), metric=metric)
     trained, measured = fit(run, recipe, progress, learner, (rows, held_out), learned_of(known))
     summary = {
         "base": weights.label,
@@ -109,6 +110,7 @@ def train_student(
         "trainable_parameters": sum(parameter.numel() for parameter in learner.parameters),
         **measured,
         **counts(rows, held_out),
+        **scoring.kept_by(metric),
         **soft.counts(told),
         **results(trained),
     }
@@ -244,6 +246,8 @@ def note(record: dict[str, Any]) -> str:
     parts.append(f"{record['memory_bytes'] / 2**30:.1f} GB")
     if record["valid_loss"] is not None:
         parts.append(f"valid {record['valid_loss']:.3f}, {record['valid_exact']:.0%} exact")
+    if record["valid_score"] is not None:
+        parts.append(f"score {record['valid_score']:.3f}")
     return ", ".join(parts)
 
 
@@ -268,18 +272,6 @@ def write_student(
     beside.rename(folder)
 
 
-def counts(rows: Sequence["Row"], valid: Sequence["Row"]) -> dict[str, Any]:
-    """How much there was to train on, and how long answers are: what `compare` gives the student room for."""
-    lengths = sorted(length for row in [*rows, *valid] for length in row.answer_tokens) or [0]
-    return {
-        "rows": {"train": len(rows), "valid": len(valid)},
-        "target_tokens": sum(row.target_tokens for row in rows),
-        "longest_row_tokens": max(len(row.ids) for row in [*rows, *valid]),
-        "answer_tokens_p99": lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))],
-        "answer_tokens_max": lengths[-1],
-    }
-
-
 def results(trained: "Trained") -> dict[str, Any]:
     """The loop's outcome, flat."""
     return {
@@ -287,6 +279,7 @@ def results(trained: "Trained") -> dict[str, Any]:
         "best_step": trained.best_step,
         "best_valid_loss": trained.best_valid_loss,
         "best_valid_exact": trained.best_valid_exact,
+        "best_valid_score": trained.best_valid_score,
         "perplexity": trained.perplexity,
         "first_loss": trained.first_loss,
         "last_loss": trained.last_loss,

@@ -12,15 +12,14 @@ import msgspec
 
 from distill.config import FinetuneConfig, plain
 from distill.errors import DataError, UsageError
-from distill.parse import parse_answer
 from distill.score import growth
-from distill.score.metrics import primary, row_values
+from distill.score.metrics import primary, scores
 from distill.score.stats import FEW, mean_interval
 from distill.store import jsonl
 from distill.store.run import Run, digest
 from distill.store.taskfile import read_task, write_task
 from distill.student import onward
-from distill.types import Pair, Prediction, Progress, Task, content_id
+from distill.types import Pair, Progress, Task, content_id
 
 SHARES = (8, 4, 2)
 """The parts of the pairs that are trained beside all of them: an eighth, a quarter, a half."""
@@ -157,18 +156,8 @@ def values_of(
         )
     if len(asked) < len(valid):
         progress.say(f"{len(valid) - len(asked)} validation pairs are too long to be answered: left out")
-    rows = [
-        Prediction(
-            row=pair.id,
-            who="student",
-            split="valid",
-            text=answer.text,
-            answer=parse_answer(task, answer.text),
-            gold=pair.answer,
-        )
-        for pair, answer in zip(asked, answers(student, asked, room, progress.advance), strict=True)
-    ]
-    return row_values(task, rows)[primary(task)]
+    said = answers(student, asked, room, progress.advance)
+    return scores(task, asked, [answer.text for answer in said])
 
 
 def told(task: Task, points: Sequence[Point], seed: int) -> dict[str, Any]:

@@ -95,10 +95,12 @@ def quality(summary: Mapping[str, Any]) -> str:
     exact = f"{summary['best_valid_exact']:.1%} of {rows}"
     if summary.get("student_kind") == "classifier":
         return f"validation loss {valid:.4f} nats a label, {exact} labels right"
-    return (
+    told = (
         f"validation loss {valid:.4f} nats a token, perplexity {summary['perplexity']:.3f},"
         f" {exact} answers exact"
     )
+    score = summary.get("best_valid_score")
+    return told if score is None else f"{told}, {summary['kept_by']} {score:.3f}"
 
 
 def use_lines(base: str, library: str, instruction: str, stops: Sequence[int]) -> list[str]:

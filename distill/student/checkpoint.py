@@ -35,6 +35,7 @@ class State(msgspec.Struct):
     best_step: int = 0
     best_loss: float | None = None
     best_exact: float | None = None
+    best_score: float | None = None
     lowest: float | None = None
     worse: int = 0
 

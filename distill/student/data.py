@@ -3,7 +3,7 @@
 Refuses pairs that teach nothing: none, one, empty ones, all with one answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,11 @@ class Data:
         """What was dropped, trimmed or split, and what the template's marks say."""
         changed = [*self.train.sentences(), *(f"validation: {text}" for text in self.valid.sentences())]
         return [*changed, *([self.marks.sentence()] if self.marks else [])]
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say it."""
+        for text in self.said:
+            say(text)
 
 
 def prepare(
@@ -100,6 +105,18 @@ def texts(config: FinetuneConfig, tokenizer: Any, context: int, vocabulary: int)
     for part in (train, valid):
         part.check_vocabulary(vocabulary)
     return Data(Chat(tokenizer, (), end, pad_id(tokenizer, end, vocabulary)), train, valid)
+
+
+def counts(rows: Sequence[Row], valid: Sequence[Row]) -> dict[str, Any]:
+    """How much there was to train on, and how long answers are: what `compare` gives the student room for."""
+    lengths = sorted(length for row in [*rows, *valid] for length in row.answer_tokens) or [0]
+    return {
+        "rows": {"train": len(rows), "valid": len(valid)},
+        "target_tokens": sum(row.target_tokens for row in rows),
+        "longest_row_tokens": max(len(row.ids) for row in [*rows, *valid]),
+        "answer_tokens_p99": lengths[min(len(lengths) - 1, int(0.99 * len(lengths)))],
+        "answer_tokens_max": lengths[-1],
+    }
 
 
 def training_pairs(run: Run) -> tuple[list[Pair], list[Pair]]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from distill.student.batches import sorted_batches
 from distill.student.device import Device
 from distill.student.encode import Row
 from distill.student.loss import loss_and_right, loss_sum
+
+if TYPE_CHECKING:
+    from distill.student.scoring import TaskMetric
 
 CLIP = 1.0  # the gradient's norm, at most
 SEED_STRIDE = 1_000_003
@@ -32,7 +35,7 @@ class Learner:
 
     `loss(net, rows, pad)` is the loss summed over the rows' targets, with gradients; `judge` the same as a
     number without, and how many rows greedy decoding would answer exactly. `whole` is what transformers'
-    Trainer is told it trains (default `net.model`).
+    Trainer is told it trains (default `net.model`). `metric` is measured with every validation.
     """
 
     net: Any
@@ -42,14 +45,20 @@ class Learner:
     whole: Any = None
     loss: Callable[[Any, Sequence[Row], int], Tensor] = loss_sum
     judge: Callable[[Any, Sequence[Row], int], tuple[float, int]] = loss_and_right
+    metric: "TaskMetric | None" = None
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A pass over rows held out: nats per target token, and the share answered exactly."""
+    """A pass over rows held out: nats per target token, and the share answered exactly.
+
+    `score`: the task's own metric, in [0, 1], on `scored` of them, where that is another one.
+    """
 
     loss: float
     exact: float
+    score: float | None = None
+    scored: int = 0
 
 
 def optimizer_of(learner: Learner, rate: float, weight_decay: float) -> torch.optim.Optimizer:

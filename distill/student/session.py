@@ -6,7 +6,7 @@ Refuses to hold a run's file names or a terminal: it is handed a `Watch`.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +51,15 @@ class Watch:
 class Trained:
     """What training came to. Losses: nats per target token; `tokens` and `seconds`: of training alone.
 
-    `best_valid_exact`: share of the validation rows that greedy decoding answers exactly.
+    `best_valid_exact`: share of the validation rows that greedy decoding answers exactly, given the right
+    beginning; `best_valid_score`: the task's own metric of greedy answers, where that is another.
     """
 
     steps: int
     best_step: int
     best_valid_loss: float | None
     best_valid_exact: float | None
+    best_valid_score: float | None
     first_loss: float
     last_loss: float
     tokens: int
@@ -128,7 +130,7 @@ class Session:
             state.first_loss = loss
         self.measured = None
         if self.valid and self.plan.evaluates(state.step):
-            self.measured = self.passes.measure(self.learner, self.valid, self.recipe.config.batch_size)
+            self.measured = self._measure()
             self._judge(self.measured)
         self.watch.record(self._record(loss, norm, tokens / took, took))
         if not self.is_over:
@@ -160,6 +162,7 @@ class Session:
             best_step=best_step,
             best_valid_loss=state.best_loss,
             best_valid_exact=state.best_exact,
+            best_valid_score=state.best_score,
             first_loss=state.first_loss,
             last_loss=state.last_loss,
             tokens=state.tokens,
@@ -203,6 +206,14 @@ class Session:
             self.optimizer, lambda done: self.plan.rate(done + 1), last_epoch=self.state.step - 1
         )
 
+    def _measure(self) -> Measured:
+        """What the weights do on the rows held out, and by the task's metric where it is another."""
+        found = self.passes.measure(self.learner, self.valid, self.recipe.config.batch_size)
+        metric = self.learner.metric
+        if metric is None:
+            return found
+        return replace(found, score=metric.measure(self.learner), scored=metric.rows)
+
     def _judge(self, measured: Measured) -> None:
         """Keep the weights if they are the best so far; count validations without a lower loss."""
         state = self.state
@@ -211,9 +222,10 @@ class Session:
         state.worse = 0 if is_lower else state.worse + 1
         before = None
         if state.best_loss is not None and state.best_exact is not None:
-            before = Measured(state.best_loss, state.best_exact)
+            before = Measured(state.best_loss, state.best_exact, state.best_score)
         if before is None or is_better(measured, before, len(self.valid)):
             state.best_loss, state.best_exact, state.best_step = measured.loss, measured.exact, state.step
+            state.best_score = measured.score
             self.best = snapshot(self.learner.parameters)
 
     def _look_up(self) -> None:
@@ -241,17 +253,22 @@ class Session:
             "memory_bytes": used_bytes(self.learner.device),
             "valid_loss": measured.loss if measured else None,
             "valid_exact": measured.exact if measured else None,
+            "valid_score": measured.score if measured else None,
         }
 
 
 def is_better(new: Measured, old: Measured, rows: int) -> bool:
-    """Whether `new` is the better checkpoint: by exact answers where they differ beyond chance, else by loss.
+    """Whether `new` is the better checkpoint: by its metric where that differs beyond chance, else by loss.
 
-    Beyond chance: by more than one standard error of a share of `rows` rows (the one-standard-error rule of
-    Breiman et al. 1984), so that free text, which is hardly ever met exactly, is judged by its loss.
+    The metric is `score`, or exact answers where a task has no other. Beyond chance: by more than one
+    standard error, at its most, of a mean over so many rows (the one-standard-error rule of Breiman et al.
+    1984).
     """
-    higher = max(new.exact, old.exact)
+    now, before = new.exact, old.exact
+    if new.score is not None and old.score is not None:
+        now, before, rows = new.score, old.score, new.scored
+    higher = max(now, before)
     error = math.sqrt(max(higher * (1 - higher), 1 / rows) / rows)
-    if abs(new.exact - old.exact) > error:
-        return new.exact > old.exact
+    if abs(now - before) > error:
+        return now > before
     return new.loss < old.loss

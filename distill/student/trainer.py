@@ -17,7 +17,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerState, Trainin
 
 from distill.errors import UsageError
 from distill.student.encode import Row
-from distill.student.loop import CLIP, check_norm
+from distill.student.loop import CLIP, Measured, check_norm
 
 if TYPE_CHECKING:
     from distill.student.session import Session
@@ -89,7 +89,13 @@ class Steps(TrainerCallback):  # type: ignore[misc]
         check_norm(norm, engine.batch)
         control.should_training_stop = session.stepped(engine.loss, norm)
         if session.measured is not None:
-            engine.log({"eval_loss": session.measured.loss, "eval_exact": session.measured.exact})
+            engine.log({f"eval_{name}": value for name, value in told(session.measured).items()})
+
+
+def told(measured: Measured) -> dict[str, float]:
+    """What reports have of a validation."""
+    found = {"loss": measured.loss, "exact": measured.exact}
+    return found if measured.score is None else {**found, "score": measured.score}
 
 
 def run(session: "Session") -> None:

@@ -16,6 +16,7 @@ from distill.errors import Interrupted
 from distill.store import jsonl
 from distill.store.run import Run
 from distill.store.taskfile import write_task
+from distill.types import Task
 from tests.student.engines import curve, fitted, recipe_of, rows_of, weights_of
 from tests.student.test_classifier import TASK
 from tests.student.test_soft import logprobs
@@ -24,7 +25,7 @@ from tests.student.tiny_encoder import labelled, save_encoder
 
 pytestmark = pytest.mark.slow
 
-NAMES = ("step", "epoch", "loss", "lr", "grad_norm", "valid_loss", "valid_exact")
+NAMES = ("step", "epoch", "loss", "lr", "grad_norm", "valid_loss", "valid_exact", "valid_score")
 
 
 @pytest.mark.parametrize("engine", ["trainer", "loop"])
@@ -140,6 +141,7 @@ KINDS = {
     "teacher": ["--kd-weight", "0.7", "--lora-dropout", "0.1"],
     "classifier": ["--student-kind", "classifier", "--lora-dropout", "0.1"],
     "onward": ["--from-adapter"],
+    "scored": [],
 }
 
 
@@ -167,6 +169,8 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tmp_path, stud
         run = Run.open(tmp_path / "runs", name, create=True)
         if kind == "classifier":
             write_task(run.task, TASK)
+        if kind == "scored":
+            write_task(run.task, Task("letters", "text", "Say if it is good or bad."))
         jsonl.replace(run.splits["train"], pairs_for(kind)[:40])
         jsonl.replace(run.splits["valid"], pairs_for(kind)[40:])
         run.finish("generate", {"accepted": 48}, {})
