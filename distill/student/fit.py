@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from distill.errors import UsageError
+from distill.student import reports
 from distill.student.encode import Row
 from distill.student.faster import faster
 from distill.student.guard import Passes
@@ -40,16 +40,12 @@ def run(session: Session) -> None:
 
 def by_engine(session: Session) -> None:
     """The same, in the way that the model is set to."""
-    config = session.recipe.config
-    if config.engine == "trainer":
+    reports.check(session.recipe.config)
+    if session.recipe.config.engine == "trainer":
         from distill.student import trainer
 
         trainer.run(session)
         return
-    if config.report_to != "none":
-        raise UsageError(
-            "the loop sends no reports", where=f"--report-to {config.report_to}", hint="use --engine trainer"
-        )
     train_loop(
         session.learner,
         session.batches(),

@@ -33,8 +33,8 @@ def ignore(_: Any) -> None:
 class Watch:
     """Who is told of each step, whether to stop, and where a checkpoint goes (None: nowhere).
 
-    `reports` is a folder for TensorBoard's files. `flops` of a batch and the machine's `peak_flops` give
-    MFU; without them it is None.
+    `reports` is a folder for reports' files, `name` what they call the run. `flops` of a batch and the
+    machine's `peak_flops` give MFU; without them it is None.
     """
 
     record: Callable[[Record], None] = ignore
@@ -45,6 +45,7 @@ class Watch:
     reports: Path | None = None
     flops: Callable[[Sequence[Row]], float] | None = None
     peak_flops: float | None = None
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Refuses several processes (gradients would not be shared), and to write or publi
 """
 
 import dataclasses
-import importlib.util
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerState, Trainin
 from distill.errors import UsageError
 from distill.student.encode import Row
 from distill.student.loop import CLIP, Measured, check_norm
+from distill.student.reports import PROJECT, reporting
 
 if TYPE_CHECKING:
     from distill.student.session import Session
@@ -99,15 +99,15 @@ def told(measured: Measured) -> dict[str, float]:
 
 
 def run(session: "Session") -> None:
-    """Train what is left of `session`. Raises UsageError where the reports asked for cannot be made."""
+    """Train what is left of `session`. Raises UsageError in one of several processes, or as `reporting`."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UsageError(
             "the student is trained by one process",
             where="WORLD_SIZE",
             hint="start distill without a launcher",
         )
-    check_report(session.recipe.config.report_to)
-    with tempfile.TemporaryDirectory() as scratch:
+    config, watch = session.recipe.config, session.watch
+    with tempfile.TemporaryDirectory() as scratch, reporting(config, watch.name, watch.reports):
         arguments = arguments_of(session, Path(scratch))
         engine = Engine(session, arguments)
         folder = None
@@ -125,7 +125,8 @@ def arguments_of(session: "Session", scratch: Path) -> TrainingArguments:
     reports = session.watch.reports if config.report_to == "tensorboard" else None
     known = {field.name for field in dataclasses.fields(TrainingArguments)}
     # trackio's default is a public page; older releases of transformers know none.
-    private = {name: False for name in ("trackio_static_space_id",) if name in known}
+    trackio = {"trackio_static_space_id": False, "project": PROJECT}
+    private = {name: value for name, value in trackio.items() if name in known}
     arguments = TrainingArguments(
         output_dir=str(reports or scratch),
         max_steps=session.plan.steps,
@@ -144,18 +145,9 @@ def arguments_of(session: "Session", scratch: Path) -> TrainingArguments:
         disable_tqdm=True,
         use_cache=True,  # else Trainer switches it off in the model's own config
         report_to=config.report_to,
+        run_name=session.watch.name or None,
         push_to_hub=False,
         **private,
     )
     arguments._n_gpu = min(1, arguments.n_gpu)  # else Trainer wraps the model for all GPUs it sees
     return arguments
-
-
-def check_report(name: str) -> None:
-    """Raise UsageError where the package that reports there is not installed."""
-    if name != "none" and importlib.util.find_spec(name) is None:
-        raise UsageError(
-            f"{name} is not installed",
-            where=f"--report-to {name}",
-            hint=f"pip install {name}, or leave it out",
-        )

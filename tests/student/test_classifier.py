@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+from contextlib import nullcontext
 
 import msgspec
 import pytest
@@ -404,7 +405,9 @@ def test_student_auto_on_the_command_line_tries_both_and_trains_one(run, both_lo
     monkeypatch.setattr(choosing, "TRAIN_ROWS", 12)
     monkeypatch.setattr(choosing, "VALID_ROWS", 6)
     reported = []
-    monkeypatch.setattr(trainer, "check_report", reported.append)
+    monkeypatch.setattr(
+        trainer, "reporting", lambda config, *_: nullcontext(reported.append(config.report_to))
+    )
     for name in ("train", "valid"):
         pairs = [pair for _, pair in jsonl.read(run.splits[name], Pair)]
         jsonl.replace(run.splits[name], sorted(pairs, key=lambda pair: pair.answer))
