@@ -255,8 +255,12 @@ def changed_since(run: Run, report: Mapping[str, Any]) -> list[str]:
 
 
 def adapter_digest(run: Run) -> str | None:
-    """A fingerprint of the trained weights and their settings, or None where there are none."""
-    files = sorted(path for path in run.adapter.rglob("*") if path.is_file()) if run.adapter.is_dir() else []
+    """A fingerprint of the trained weights and their settings, or None where there are none.
+
+    What compare left beside them counts for nothing.
+    """
+    found = run.adapter.rglob("*") if run.adapter.is_dir() else ()
+    files = sorted(path for path in found if path.is_file() and path != run.exported_cascade)
     return content_id([(path.name, digest(path)) for path in files]) if files else None
 
 

@@ -91,6 +91,19 @@ def test_a_run_without_validation_rows_or_confidence_has_no_cascade_file(run):  
     assert not run.cascade.exists()
 
 
+def test_the_students_folder_takes_the_cascade_along_and_is_no_other_student_for_it(run):  # noqa: F811
+    from distill.systems import adapter_digest
+
+    before = adapter_digest(run)
+    assert before is not None
+    with_cascade(run)
+    assert read_json(run.adapter / "cascade.json") == read_json(run.cascade)
+    assert adapter_digest(run) == before
+    run.answers.unlink()
+    compared(run, student=CannedStudent(wrong_on(range(8))))
+    assert not (run.adapter / "cascade.json").exists()
+
+
 def test_answers_from_before_confidence_was_logged_are_read():
     old = b'{"key": "k", "text": "a", "spent_s": 0.5, "tokens": 2, "who": "student"}'
     assert msgspec.json.decode(old, type=Said).confidence is None

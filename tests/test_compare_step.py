@@ -484,11 +484,26 @@ def test_others_are_scored_and_opened_only_where_an_answer_is_missing(run):
     other = Other("small-one", "org/small-one", "digest", opener)
     for _ in range(2):
         report = compared_with(run, teacher_that(wrong_on(())), ONCE, [other])
-    assert opened == [1]
+        system = report["systems"][-1]
+        assert (system["who"], system["model"]) == ("small-one", "org/small-one")
+        assert 0 < system["latency_p50_s"] <= system["latency_p95_s"]  # of single rows, as the run's own
+    assert opened == [1]  # for its answers and to be timed
     difference = next(p for p in report["paired"] if p["b"] == "small-one")
     assert (difference["diff"], difference["gains"], difference["losses"]) == (0.5, 20, 0)
     assert difference["p"] == pytest.approx(2 * 0.5**20)
-    assert report["systems"][-1]["model"] == "org/small-one"
+
+
+def test_another_that_is_gone_is_scored_from_its_answers_and_goes_without_a_time(run):
+    other = Other("small-one", "org/small-one", "digest", lambda: CannedStudent(wrong_on(range(20))))
+    compared_with(run, teacher_that(wrong_on(())), ONCE, [other])
+    run.record("answer_times", {})
+
+    def gone():
+        raise UsageError("the model is gone")
+
+    report = compared_with(run, teacher_that(wrong_on(())), ONCE, [other._replace(open=gone)])
+    assert report["systems"][-1]["accepted_share"] == 0.5
+    assert report["systems"][-1]["latency_p50_s"] is None
 
 
 def test_a_yes_against_a_teacher_that_guesses_says_so(run, tmp_path):

@@ -51,8 +51,8 @@ def answers_of(run: Run, making: Run) -> Path:
 def put_in_place(run: Run, making: Run) -> None:
     """Move what `making` holds into `run`, the report last; verdicts or a cascade it has not are gone after.
 
-    All of it is on disk by then: this takes no room, and does the rest where it was cut off on the way.
-    Raises StorageError.
+    All of it is on disk by then: this does the rest where it was cut off on the way. The student's folder,
+    which is what is taken elsewhere, gets a copy of the cascade. Raises StorageError.
     """
     report = making.summary("compare") or {}
     for new, old in ((making.answers, run.answers), (making.rounds, run.rounds)):
@@ -63,6 +63,10 @@ def put_in_place(run: Run, making: Run) -> None:
             _move(new, old)
         elif name not in report:
             old.unlink(missing_ok=True)
+    if run.cascade.exists() and run.adapter.is_dir():
+        jsonl.replace_bytes(run.exported_cascade, [run.cascade.read_bytes()])
+    else:
+        run.exported_cascade.unlink(missing_ok=True)
     _move(making.summary_path("compare"), run.summary_path("compare"))
     shutil.rmtree(making.root, ignore_errors=True)
 

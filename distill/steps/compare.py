@@ -36,7 +36,6 @@ from distill.systems import (
     ask_student,
     ask_teacher,
     files_of,
-    limited,
     own_rules,
     rules_file,
 )
@@ -44,7 +43,7 @@ from distill.teacher.ledger import spent
 from distill.teacher.ledgered import Ledgered
 from distill.teacher.prices import UNKNOWN, Prices
 from distill.teacher.protocol import Teacher
-from distill.timing import time_students
+from distill.timing import ask_others
 from distill.types import Prediction, Progress, Task
 
 PROMPTED = "prompted base"
@@ -105,11 +104,11 @@ async def compare(
         held_out, without_teacher = answered(held_out, asked["teacher"])
         ask = partial(ask, rows=held_out)
         asked[AGAIN], told = await second_answers(answers, held_out, teaching, teacher, config, progress)
-        tuned = Other("student", student.model, adapter_digest(run), lambda: student, only)
-        shown = teaching.shown if promptable(run, teaching, held_out) else None
-        own, more = lineup(tuned, Other("base", base.model, None, lambda: base, only), others, shown)
-        asked |= await ask_students(ask, [*own, *more], valid_rows(run, config, task))
-        timed = await time_students(own, held_out, room, progress)
+        prompt = teaching.shown if promptable(run, teaching, held_out) else None
+        own = lineup(run, student, base, only, prompt)
+        asked |= await ask_students(ask, own, valid_rows(run, config, task))
+        theirs, timed = await ask_others(run, ask, own, others, held_out, room, progress)
+        asked |= theirs
         answers.keep_only(asked)
     finally:
         answers.close()
@@ -139,13 +138,13 @@ async def compare(
 
 
 def lineup(
-    tuned: Other, plain: Other, others: Sequence[Other], teachers_prompt: Shown | None
-) -> tuple[list[Asked], list[Asked]]:
-    """The run's student and the base (also asked as the teacher is, where that is another prompt), which are
-    there; and the others, limited as the run's is, which are opened where they are needed.
-    """
+    run: Run, student: Student, base: Student, only: tuple[str, ...], teachers_prompt: Shown | None
+) -> list[Asked]:
+    """The run's student and the base, also asked as the teacher is, where that is another prompt."""
+    plain = Other("base", base.model, None, lambda: base, only)
     prompted = [(plain._replace(who=PROMPTED), teachers_prompt)] if teachers_prompt else []
-    return [(tuned, None), (plain, None), *prompted], [(limited(other, tuned.only), None) for other in others]
+    tuned = Other("student", student.model, adapter_digest(run), lambda: student, only)
+    return [(tuned, None), (plain, None), *prompted]
 
 
 async def ask_students(

@@ -84,6 +84,7 @@ class Run:
         self.html = root / "4-compare" / "report.html"
         self.judged = root / "4-compare" / "judged.jsonl"
         self.cascade = root / "4-compare" / "cascade.json"
+        self.exported_cascade = self.adapter / "cascade.json"
         self.review = root / "4-compare" / "review.jsonl"
         self.reviewed = root / "4-compare" / "review.json"
         self.failures = root / "4-compare" / "failures.json"
