@@ -254,7 +254,9 @@ def main() -> None:
     parser.add_argument("--run", type=Path, default=ROOT / "runs" / "real-sentiment")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--dtype", default="bfloat16", help="what 'auto' is on a CPU with avx512_bf16")
-    parser.add_argument("--threads", type=int, default=1, help="torch's; two spin where others are at work")
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count(), help="torch's; 1 where others are at work: more spin"
+    )
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--block", type=int, default=100)
     parser.add_argument("--arm", choices=ARMS)

@@ -169,11 +169,11 @@ def speed() -> str:
 
 
 def tuning() -> str:
-    """A row an arm and setting of benchmarks/finetune.py: tokens a second, share of the peak, memory."""
+    """A row an arm and setting of benchmarks/finetune.py: tokens a second, share of the peak, loss."""
     found = json.loads((ROOT / "benchmarks" / "results" / "finetune.json").read_text())
     rows = [
-        "| pairs | arm | tokens/s | of the bfloat16 matmul peak | peak memory |",
-        "|---|---|---|---|---|",
+        "| pairs | arm | tokens/s | of the bfloat16 matmul peak | peak memory | loss off by |",
+        "|---|---|---|---|---|---|",
     ]
     for setting in ("instructed", "minimal"):
         part = found.get(setting, {"summary": {}})
@@ -186,11 +186,10 @@ def tuning() -> str:
                 times = part["ratios"][arm]
                 speed += f"; ours {times['median']:.1f} times ({times['least']:.1f} to {times['most']:.1f})"
             name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
-            if arm in part["inexact"]:
-                losses, trial = part["loss_bfloat16"], part["trials"].get(arm)
-                off = trial["loss_off_by"] if trial else abs(losses[arm] - losses["distill"])
-                name += f", loss off by {off:.3f}"
-            rows.append(f"| {setting} | {name} | {speed} | {share} | {row['peak_mb'] / 1000:.1f} GB |")
+            off = f"{abs(part['loss_bfloat16'][arm] - part['loss_float32']['distill']):.3f}"
+            off += " (inexact)" if arm in part["inexact"] else ""
+            memory = f"{row['peak_mb'] / 1000:.1f} GB"
+            rows.append(f"| {setting} | {name} | {speed} | {share} | {memory} | {off} |")
     if "wall" in found:
         wall = found["wall"]
         rows.append(
@@ -251,7 +250,7 @@ def answering() -> str:
     found = json.loads(path.read_text()).get("speed") if path.exists() else None
     if found is None:
         return "(not measured yet)"
-    what = f"{found['rows']} sst2 rows, {found['threads']} thread"
+    what = f"{found['rows']} sst2 rows, {found['threads']} thread{'s' * (found['threads'] > 1)}"
     rows = [
         f"| {what} | rows/s | times as fast (by block) | same answer | peak memory |",
         "|---|---|---|---|---|",
