@@ -20,17 +20,20 @@ from distill.student import decode, lora
 from distill.student.chat import Chat, open_chat, style_of
 from distill.student.choices import Choices, choices_of
 from distill.student.device import Device
-from distill.student.forward import Net, choose_attention, open_net
+from distill.student.forward import Net, choose_attention, open_net, usual_attention
 from distill.student.four_bit import four_bits, packed
 from distill.student.gguf import read_once
 from distill.student.guard import is_out_of_memory
 from distill.student.loading import WHOLE, check_complete, check_folder, first_line, loading, silent, source
-from distill.student.merged import Merged, in_force, merged
+from distill.student.merged import Factors, Merged, apart, factors, in_force, merged
 from distill.student.protocol import Answer
 from distill.types import Message
 
 if TYPE_CHECKING:
     from distill.weights import Weights
+
+SHORT = 16
+"""Ids in an answer that is given anew by itself where rounding decided; in longer ones it often does."""
 
 
 def load(weights: "Weights", device: Device, *, method: lora.Method = "lora") -> tuple[Any, Any]:
@@ -134,6 +137,9 @@ class CausalStudent:
     ) -> Iterator[tuple[int, Answer]]:
         """(index, answer) for each conversation as it ends, `batch_size` at a time, the longest first.
 
+        On a CPU a short answer that hangs on rounding is what the conversation gets by itself, so that no
+        answer depends on those beside it; on a GPU that would take longer than all others together.
+
         Raises DataError where a conversation leaves no room for an answer, DeviceError out of memory.
         """
         prompts = [self.chat.prompt(conversation) for conversation in conversations]
@@ -157,7 +163,14 @@ class CausalStudent:
             with self._running():
                 ended = decoding.step()
             for row in ended:
-                yield order[row.index], self._answer(row, decoding.stops)
+                yield order[row.index], self._answer(self._by_itself(decoding, row), decoding.stops)
+
+    def _by_itself(self, decoding: decode.Decoding, row: decode.Going) -> decode.Going:
+        """`row`, or what it is without a batch, a shared start or a merged matrix, where rounding decided."""
+        if not row.unsure or len(row.ids) > SHORT or self.device.name != "cpu":
+            return row
+        with self._running(merges=False), usual_attention(self.net.model):
+            return decode.alone(decoding, row)
 
     def _answer(self, row: decode.Going, stops: frozenset[int]) -> Answer:
         stopped, took = row.ids[-1] in stops, time.perf_counter() - row.began
@@ -175,6 +188,10 @@ class CausalStudent:
     def _merged(self) -> Merged:
         return merged(self.peft_model)
 
+    @cached_property
+    def _factors(self) -> Factors:
+        return factors(self._merged)
+
     def _check_room(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
         limit = context_tokens(self.net.model)
         for index, prompt in enumerate(prompts):
@@ -186,10 +203,12 @@ class CausalStudent:
                 )
 
     @contextmanager
-    def _running(self) -> Iterator[None]:
+    def _running(self, *, merges: bool = True) -> Iterator[None]:
         switch: AbstractContextManager[Any] = nullcontext()
-        if self.peft_model is not None:
-            switch = in_force(self._merged) if self.adapter else self.peft_model.disable_adapter()
+        if self.peft_model is not None and not self.adapter:
+            switch = self.peft_model.disable_adapter()
+        elif self.peft_model is not None:
+            switch = in_force(self._merged) if merges else apart(self._factors)
         with memory("lower --answer-batch"), torch.inference_mode(), self.device.autocast(), switch:
             yield
 

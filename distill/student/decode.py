@@ -5,7 +5,7 @@ Refuses to sample: the same weights and prompt give the same answer.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,10 @@ PASS_TOKENS = (512, 16384)
 """Prompt tokens run at once, on a CPU (more fall out of its caches: dev/LOG.md) and on a GPU."""
 
 
+ROUNDINGS = 1
+"""Two next ids whose logits are no more roundings apart may change places with the order of the products."""
+
+
 @dataclass(frozen=True)
 class Start:
     """The tokens all prompts start with, run: how many, and their keys and values (batch 1)."""
@@ -30,11 +34,15 @@ class Start:
 
 @dataclass
 class Going:
-    """A row being answered: which prompt, its new ids so far and the logarithm of their probability."""
+    """A row being answered: which prompt, its new ids so far and the logarithm of their probability.
+
+    `unsure`: how many of them there are up to the last one that rounding alone may have chosen.
+    """
 
     index: int
     ids: list[int] = field(default_factory=list)
     logprob: float = 0.0
+    unsure: int = 0
     began: float = field(default_factory=time.perf_counter)
 
 
@@ -110,14 +118,18 @@ class Decoding:
         if mask_BK is not None:
             positions_BT = (mask_BK.cumsum(1) - 1).clamp(min=0)[:, -ids_BT.shape[1] :]
         state = {"past_key_values": flight.cache, "attention_mask": mask_BK, "position_ids": positions_BT}
-        logits_BV = last_logits(self.net, ids_BT, **state).float()
+        rounded_BV = last_logits(self.net, ids_BT, **state)
+        logits_BV = rounded_BV.float()
         if self.choices:
             logits_BV = self.choices.only(logits_BV, [row.ids for row in flight.rows])
         best_B = logits_BV.argmax(-1)
         sure_B = logits_BV.gather(1, best_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
-        for row, token, logprob in zip(flight.rows, best_B.tolist(), sure_B.tolist(), strict=True):
+        unsure_B = hangs_on_rounding(logits_BV, rounded_BV.dtype)
+        found = zip(best_B.tolist(), sure_B.tolist(), unsure_B.tolist(), strict=True)
+        for row, (token, logprob, is_unsure) in zip(flight.rows, found, strict=True):
             row.ids.append(token)
             row.logprob += logprob
+            row.unsure = len(row.ids) if is_unsure else row.unsure
             if self.choices:
                 row.ids += self.choices.settled(row.ids)
         return flight
@@ -130,6 +142,29 @@ class Decoding:
         if not keep:
             return ended, None
         return ended, kept(flight, keep) if ended else flight
+
+
+def hangs_on_rounding(logits_BV: Tensor, dtype: torch.dtype) -> Tensor:
+    """unsure_B: whether the second best id is within `ROUNDINGS` of the best in that arithmetic."""
+    best_B, second_B = logits_BV.topk(2).values.unbind(1)
+    last_place_B = torch.finfo(dtype).eps * torch.exp2(best_B.abs().log2().floor())
+    return best_B - second_B <= ROUNDINGS * last_place_B
+
+
+def alone(decoding: Decoding, row: Going) -> Going:
+    """`row`, or what its prompt gets by itself where that is something else: found in as few passes as tell.
+
+    How the model is set to run meanwhile is the caller's.
+    """
+    prompt = decoding.prompts[row.index]
+    one = replace(decoding, prompts=[prompt], start=Start(0, None), width=1, flight=None, begun=0)
+    while True:
+        ended = one.step()
+        (now,) = ended or (one.flight.rows if one.flight else [])
+        if len(now.ids) >= row.unsure and now.ids == row.ids[: len(now.ids)]:
+            return row
+        if ended:
+            return replace(now, index=row.index, began=row.began)
 
 
 def stop_ids(model: Any, chat: Chat) -> frozenset[int]:

@@ -8,7 +8,7 @@ import torch
 from distill.student import shared
 from distill.student.batches import pad_right
 from distill.student.encode import Row
-from distill.student.forward import Net, same, shared_logits, target_logits
+from distill.student.forward import Net, same, shared_logits, target_logits, trial_ids
 from distill.student.fused import products
 from distill.student.loop import Learner, without_dropout
 
@@ -48,10 +48,9 @@ def shares(learner: Learner) -> bool:
 
 def row_of(net: Net, seed: int) -> Row:
     """A row of the trial: the start that all have, then its own tokens."""
-    ids = [*range(START), *range(seed, seed + REST + 1)]
-    return Row(
-        str(seed), tuple(number % net.model.config.vocab_size for number in ids), ((START + 1, len(ids)),)
-    )
+    words = net.model.config.get_text_config().vocab_size
+    ids = (*trial_ids(words, START), *trial_ids(words, REST + 1, seed))
+    return Row(str(seed), ids, ((START + 1, len(ids)),))
 
 
 @torch.no_grad()

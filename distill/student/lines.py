@@ -13,7 +13,7 @@ from distill.errors import UsageError
 from distill.student import varlen
 from distill.student.device import Device
 from distill.student.encode import Row
-from distill.student.forward import Net, line_logits, same
+from distill.student.forward import Net, line_logits, same, trial_ids
 from distill.student.packing import Layout, lay
 
 Wish = Literal["auto", "on", "off"]
@@ -78,7 +78,8 @@ def masks(net: Net, device: Device) -> bool:
 
 def keeps_apart(net: Net, device: Device) -> bool:
     """Whether a row behind another gives what it gives alone, and does not change with that other."""
-    ids = [tuple((start + at) % net.model.config.vocab_size for at in range(PROBE)) for start in (1, 40, 90)]
+    words = net.model.config.get_text_config().vocab_size
+    ids = [tuple(trial_ids(words, PROBE, first)) for first in (1, 40, 90)]
     rows = [Row(str(number), row, ((1, PROBE),)) for number, row in enumerate(ids)]
 
     def logits(*chosen: Row) -> torch.Tensor:

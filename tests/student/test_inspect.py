@@ -11,7 +11,6 @@ from distill.errors import DataError, UsageError
 from distill.steps.finetune import finetune
 from distill.steps.inspecting import inspect_data
 from distill.store import jsonl
-from distill.store.run import Run
 from distill.types import Quiet
 from tests.student.tiny import few_pairs, pair
 
@@ -19,10 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run(tmp_path):
-    run = Run.open(tmp_path / "runs", "r", create=True)
-    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
-    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
+def run(run):
     run.folder("generate")
     run.finish("generate", {}, {})
     return run

@@ -15,17 +15,14 @@ from distill.types import Label, Pair, Quiet
 from tests.student.test_classifier import TASK
 from tests.student.test_classifier import config_of as head_config
 from tests.student.test_finetune_step import config_of
-from tests.student.tiny import byte_tokenizer, few_pairs, tiny_model
+from tests.student.tiny import byte_tokenizer, tiny_model
 from tests.student.tiny_encoder import labelled, save_encoder
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run(tmp_path):
-    run = Run.open(tmp_path / "runs", "r", create=True)
-    jsonl.replace(run.splits["train"], few_pairs(24)[:16])
-    jsonl.replace(run.splits["valid"], few_pairs(24)[16:])
+def run(run):
     run.finish("generate", {"accepted": 24}, {})
     return run
 

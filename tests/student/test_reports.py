@@ -1,35 +1,18 @@
 """Reports: refused before anything is lost, and, in a process where the services are found, sent for real."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from distill.config import FinetuneConfig
 from distill.errors import UsageError
 from distill.types import Quiet
+from tests.student.apart import passes_with
 from tests.student.engines import QUICK
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
 
 
 def test_wandb_and_trackio_are_told():
-    apart = Path(sys.prefix) / "reports"
-    assert apart.is_dir(), "wandb and trackio are missing: make setup"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", ROOT / "tests" / "student" / "report_checks.py"],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(apart)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert " passed" in done.stdout
-    assert "skipped" not in done.stdout
+    passes_with("reports", "report_checks.py")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 from distill.config import FinetuneConfig
 from distill.steps.finetune import finetune
 from distill.store import jsonl
-from distill.store.run import Run
 from distill.student import stopping
 from distill.types import Quiet
 from tests.student.tiny import few_pairs, pair
@@ -16,14 +15,6 @@ from tests.test_cli import distill
 pytestmark = pytest.mark.slow
 QUICK = {"batch_size": 4, "dtype": "float32", "device": "cpu", "engine": "loop"}
 TAUGHT = {"epochs": 12, "learning_rate": 1e-2, "evaluations": 1}
-
-
-@pytest.fixture
-def run(tmp_path):
-    made = Run.open(tmp_path / "runs", "r", create=True)
-    jsonl.replace(made.splits["train"], few_pairs(24)[:16])
-    jsonl.replace(made.splits["valid"], few_pairs(24)[16:])
-    return made
 
 
 def trained(run, folder, **flags):
