@@ -137,8 +137,8 @@ class CausalStudent:
     ) -> Iterator[tuple[int, Answer]]:
         """(index, answer) for each conversation as it ends, `batch_size` at a time, the longest first.
 
-        On a CPU a short answer that hangs on rounding is what the conversation gets by itself, so that no
-        answer depends on those beside it; on a GPU that would take longer than all others together.
+        On a CPU a short answer that hangs on rounding is what the conversation gets by itself, so that hardly
+        any depends on those beside it; on a GPU that would take longer than all others together.
 
         Raises DataError where a conversation leaves no room for an answer, DeviceError out of memory.
         """
