@@ -130,7 +130,11 @@ def read(path: Path, progress: Progress) -> list[Row]:
         rows.append(Row(row.where, row.split, found, raw[:LONGEST_SHOWN]))
         progress.advance()
     if not rows:
-        raise DataError("no rows: there is nothing in it", where=str(path))
+        raise DataError(
+            "no rows: there is nothing in it",
+            where=str(path),
+            hint='a line a row is wanted, as {"input": "…", "output": "…"} or {"messages": […]}',
+        )
     if all(isinstance(row.read, str) for row in rows):
         raise DataError(f"none of {len(rows)} rows can be used: {rows[0].read}", where=rows[0].where)
     return rows

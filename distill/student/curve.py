@@ -74,7 +74,7 @@ def draw_growth(curve: Mapping[str, Any], path: Path, title: str) -> None:
     left.set(xlabel="training pairs", ylabel=f"{points[0]['metric'].replace('_', ' ')} (%), 95% interval")
     right.plot(sizes, [point["loss"] for point in points], color="#d94801", marker="o")
     right.set(xlabel="training pairs", ylabel="validation loss (nats per target token)")
-    left.legend()
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         ticks = [*sizes, 2 * sizes[-1]] if axes is left and more else sizes
