@@ -12,12 +12,13 @@ from distill.cli import main
 from distill.config import CompareConfig
 from distill.console import Console
 from distill.errors import DataError, StorageError, TeacherError, UsageError
+from distill.held_out import HeldOut
 from distill.opened import find_others
 from distill.report.plain import visible
 from distill.report.terminal import report as rendered
 from distill.rounds import Round
 from distill.score.differing import numbers_in
-from distill.steps.compare import compare, made_from
+from distill.steps.compare import compare, foretell, made_from
 from distill.steps.verifying import verify
 from distill.store import jsonl
 from distill.store.run import Run
@@ -689,6 +690,35 @@ def test_what_the_rows_can_show_is_said_before_anybody_is_asked(run):
 
     asyncio.run(compare(run, ONCE, teacher_that(wrong_on(())), *[CannedStudent(wrong_on(()))] * 2, Listens()))
     assert told[0] == "40 test rows can show a difference of about 16 points or more (80% power)"
+
+
+@pytest.mark.parametrize(
+    ("groups", "says"),
+    [
+        (40, "40 test rows can show a difference of about 16 points or more (80% power)"),
+        (
+            10,
+            "40 test rows can show a difference of about 16 points or more (80% power; a difference of about"
+            " 44 points or more where the rows of each of its 10 groups go together)",
+        ),
+        (
+            1,
+            "40 test rows can show a difference of about 16 points or more (80% power; no difference at all"
+            " where the rows of each of its 1 group go together)",
+        ),
+    ],
+)
+def test_rows_that_belong_together_may_show_less(groups, says):
+    told = []
+
+    class Listens(Quiet):
+        def say(self, text):
+            told.append(text)
+
+    pairs = [Pair.make((Message("user", f"text {number}"),), "good", "t") for number in range(40)]
+    together = {pair.id: str(number % groups) for number, pair in enumerate(pairs)}
+    foretell(HeldOut({"test": pairs}, together), Listens())
+    assert told == [says]
 
 
 def test_the_terminal_shows_what_the_scores_stand_between(run, tmp_path):

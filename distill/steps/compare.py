@@ -207,15 +207,23 @@ async def judge_answers(
 
 
 def foretell(held_out: HeldOut, progress: Progress) -> None:
-    """Say, before anything is spent, what so many rows can show."""
+    """Say, before anything is spent, what so many rows can show, also where those of a group go together."""
     for split, pairs in held_out.splits.items():
-        share = detectable_difference(len(pairs))
-        progress.say(
-            f"{len(pairs)} {split} rows can show a difference of about {100 * share:.0f} points or more"
-            " (80% power)"
-            if share < 1
-            else f"{len(pairs)} {split} rows are too few to show any difference at all"
-        )
+        groups = len({held_out.clusters.get(pair.id, pair.id) for pair in pairs})
+        share, worst = detectable_difference(len(pairs)), detectable_difference(groups)
+        if share == 1:
+            progress.say(f"{len(pairs)} {split} rows are too few to show any difference at all")
+            continue
+        alike = ""
+        if groups < len(pairs):
+            counted = f"{groups} group{'s' * (groups != 1)}"
+            alike = f"; {worded(worst)} where the rows of each of its {counted} go together"
+        progress.say(f"{len(pairs)} {split} rows can show {worded(share)} (80% power{alike})")
+
+
+def worded(share: float) -> str:
+    """A difference that can be seen."""
+    return f"a difference of about {100 * share:.0f} points or more" if share < 1 else "no difference at all"
 
 
 async def second_answers(
