@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/slice.py sentiment own-inputs --gold ../shared/data/sst2/test.jsonl --skip 200
 
-Prints a JSON line a run and writes them to `benchmarks/results/slice.json`.
+Prints a JSON line a run and writes them to `benchmarks/results/slice.json`, beside those of other runs.
 """
 
 import argparse
@@ -41,10 +41,13 @@ def main() -> None:
     parser.add_argument("--gold", type=Path, required=True)
     parser.add_argument("--skip", type=int, default=0)
     given = parser.parse_args()
-    found = [sliced(name, given.gold, given.skip) for name in given.names]
-    lines = "".join(json.dumps(entry) + "\n" for entry in found)
-    print(lines, end="")
-    (ROOT / "benchmarks" / "results" / "slice.json").write_text(lines)
+    result = ROOT / "benchmarks" / "results" / "slice.json"
+    kept = [json.loads(line) for line in result.read_text().splitlines()] if result.exists() else []
+    found = {entry["run"]: entry for entry in kept}
+    for name in given.names:
+        found[name] = sliced(name, given.gold, given.skip)
+        print(json.dumps(found[name]))
+    result.write_text("".join(json.dumps(entry) + "\n" for entry in found.values()))
 
 
 if __name__ == "__main__":
