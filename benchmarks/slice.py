@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/slice.py sentiment own-inputs --gold ../shared/data/sst2/test.jsonl --skip 200
 
-Prints a JSON line a run and writes them to `benchmarks/results/slice.json`, beside those of other runs.
+Prints a JSON line a run and writes them to `benchmarks/results/slice.json`, beside those of other runs that
+skip as many.
 """
 
 import argparse
@@ -43,7 +44,7 @@ def main() -> None:
     given = parser.parse_args()
     result = ROOT / "benchmarks" / "results" / "slice.json"
     kept = [json.loads(line) for line in result.read_text().splitlines()] if result.exists() else []
-    found = {entry["run"]: entry for entry in kept}
+    found = {entry["run"]: entry for entry in kept if entry["skip"] == given.skip}
     for name in given.names:
         found[name] = sliced(name, given.gold, given.skip)
         print(json.dumps(found[name]))

@@ -693,22 +693,27 @@ def test_what_the_rows_can_show_is_said_before_anybody_is_asked(run):
 
 
 @pytest.mark.parametrize(
-    ("groups", "says"),
+    ("group", "says"),
     [
-        (40, "40 test rows can show a difference of about 16 points or more (80% power)"),
+        (lambda number: number, "40 test rows can show a difference of about 16 points or more (80% power)"),
         (
-            10,
+            lambda number: number % 10,
             "40 test rows can show a difference of about 16 points or more (80% power; a difference of about"
-            " 44 points or more where the rows of each of its 10 groups go together)",
+            " 44 points or more where the rows of a group, of 10, go together)",
         ),
         (
-            1,
+            lambda number: max(0, number - 30),  # 31 rows, and nine of their own
             "40 test rows can show a difference of about 16 points or more (80% power; no difference at all"
-            " where the rows of each of its 1 group go together)",
+            " where the rows of a group, of 10, go together)",
+        ),
+        (
+            lambda number: 0,
+            "40 test rows can show a difference of about 16 points or more (80% power; no difference at all"
+            " where the rows of a group, of 1, go together)",
         ),
     ],
 )
-def test_rows_that_belong_together_may_show_less(groups, says):
+def test_rows_that_belong_together_may_show_less(group, says):
     told = []
 
     class Listens(Quiet):
@@ -716,7 +721,7 @@ def test_rows_that_belong_together_may_show_less(groups, says):
             told.append(text)
 
     pairs = [Pair.make((Message("user", f"text {number}"),), "good", "t") for number in range(40)]
-    together = {pair.id: str(number % groups) for number, pair in enumerate(pairs)}
+    together = {pair.id: str(group(number)) for number, pair in enumerate(pairs)}
     foretell(HeldOut({"test": pairs}, together), Listens())
     assert told == [says]
 

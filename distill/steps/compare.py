@@ -5,6 +5,7 @@ comes, under a key of all that decided it.
 """
 
 import math
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
@@ -209,20 +210,20 @@ async def judge_answers(
 def foretell(held_out: HeldOut, progress: Progress) -> None:
     """Say, before anything is spent, what so many rows can show, also where those of a group go together."""
     for split, pairs in held_out.splits.items():
-        groups = len({held_out.clusters.get(pair.id, pair.id) for pair in pairs})
-        share, worst = detectable_difference(len(pairs)), detectable_difference(groups)
+        sizes = Counter(held_out.clusters.get(pair.id, pair.id) for pair in pairs)
+        # Rows that are one another's copies count as so many (Kish 1965).
+        fewest = len(pairs) ** 2 // sum(size**2 for size in sizes.values())
+        share, least = detectable_difference(len(pairs)), detectable_difference(fewest)
         if share == 1:
             progress.say(f"{len(pairs)} {split} rows are too few to show any difference at all")
             continue
-        alike = ""
-        if groups < len(pairs):
-            counted = f"{groups} group{'s' * (groups != 1)}"
-            alike = f"; {worded(worst)} where the rows of each of its {counted} go together"
-        progress.say(f"{len(pairs)} {split} rows can show {worded(share)} (80% power{alike})")
+        together = f"; {difference_of(least)} where the rows of a group, of {len(sizes)}, go together"
+        alike = together if len(sizes) < len(pairs) else ""
+        progress.say(f"{len(pairs)} {split} rows can show {difference_of(share)} (80% power{alike})")
 
 
-def worded(share: float) -> str:
-    """A difference that can be seen."""
+def difference_of(share: float) -> str:
+    """The smallest one that is seen, in words."""
     return f"a difference of about {100 * share:.0f} points or more" if share < 1 else "no difference at all"
 
 

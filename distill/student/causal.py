@@ -25,7 +25,7 @@ from distill.student.four_bit import four_bits, packed
 from distill.student.gguf import read_once
 from distill.student.guard import is_out_of_memory
 from distill.student.loading import WHOLE, check_complete, check_folder, first_line, loading, silent, source
-from distill.student.merged import Factors, Merged, apart, factors, in_force, merged
+from distill.student.merged import Factors, Merged, factors, in_force, merged, unmerged
 from distill.student.protocol import Answer
 from distill.types import Message
 
@@ -137,8 +137,8 @@ class CausalStudent:
     ) -> Iterator[tuple[int, Answer]]:
         """(index, answer) for each conversation as it ends, `batch_size` at a time, the longest first.
 
-        On a CPU a short answer that hangs on rounding is what the conversation gets by itself, so that hardly
-        any depends on those beside it; on a GPU that would take longer than all others together.
+        On a CPU a short answer is, up to its last id that hangs on rounding, what the conversation gets by
+        itself, so that hardly any depends on those beside it; on a GPU it is not done (nor tried).
 
         Raises DataError where a conversation leaves no room for an answer, DeviceError out of memory.
         """
@@ -208,7 +208,7 @@ class CausalStudent:
         if self.peft_model is not None and not self.adapter:
             switch = self.peft_model.disable_adapter()
         elif self.peft_model is not None:
-            switch = in_force(self._merged) if merges else apart(self._factors)
+            switch = in_force(self._merged) if merges else unmerged(self._factors)
         with memory("lower --answer-batch"), torch.inference_mode(), self.device.autocast(), switch:
             yield
 

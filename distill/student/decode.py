@@ -124,13 +124,16 @@ class Decoding:
             logits_BV = self.choices.only(logits_BV, [row.ids for row in flight.rows])
         best_B = logits_BV.argmax(-1)
         sure_B = logits_BV.gather(1, best_B[:, None])[:, 0] - logits_BV.logsumexp(-1)
-        unsure_B = hangs_on_rounding(logits_BV, rounded_BV.dtype)
-        found = zip(best_B.tolist(), sure_B.tolist(), unsure_B.tolist(), strict=True)
-        for row, (token, logprob, is_unsure) in zip(flight.rows, found, strict=True):
+        for row, token, logprob in zip(flight.rows, best_B.tolist(), sure_B.tolist(), strict=True):
             row.ids.append(token)
             row.logprob += logprob
-            row.unsure = len(row.ids) if is_unsure else row.unsure
-            if self.choices:
+        if logits_BV.device.type == "cpu":  # elsewhere nobody asks
+            for row, is_unsure in zip(
+                flight.rows, hangs_on_rounding(logits_BV, rounded_BV.dtype).tolist(), strict=True
+            ):
+                row.unsure = len(row.ids) if is_unsure else row.unsure
+        if self.choices:
+            for row in flight.rows:
                 row.ids += self.choices.settled(row.ids)
         return flight
 
@@ -145,16 +148,21 @@ class Decoding:
 
 
 def hangs_on_rounding(logits_BV: Tensor, dtype: torch.dtype) -> Tensor:
-    """unsure_B: whether the second best id is within `ROUNDINGS` of the best in that arithmetic."""
-    best_B, second_B = logits_BV.topk(2).values.unbind(1)
+    """unsure_B: whether the second best id is within `ROUNDINGS` last places of the best in that arithmetic.
+
+    Rounding further up, which moves small logits by more than their own last place, is not seen.
+    """
+    best_B, at_B = logits_BV.max(-1)
+    second_B = logits_BV.scatter(1, at_B[:, None], -torch.inf).amax(-1)
     last_place_B = torch.finfo(dtype).eps * torch.exp2(best_B.abs().log2().floor())
     return best_B - second_B <= ROUNDINGS * last_place_B
 
 
 def alone(decoding: Decoding, row: Going) -> Going:
-    """`row`, or what its prompt gets by itself where that is something else: found in as few passes as tell.
+    """`row`, or what its prompt gets by itself where that is something else up to the last unsure id.
 
-    How the model is set to run meanwhile is the caller's.
+    No pass is run after that one where it is the same; then the probability stays what it was, too. How the
+    model is set to run meanwhile is the caller's.
     """
     prompt = decoding.prompts[row.index]
     one = replace(decoding, prompts=[prompt], start=Start(0, None), width=1, flight=None, begun=0)

@@ -19,7 +19,7 @@ from distill.student.shared import Line
 from distill.student.varlen import varlen
 
 PROBE = 12  # tokens of a start and of what follows it in the trial run
-STRIDE = 41  # a prime, so that a trial's tokens are spread over the vocabulary and all differ
+SPREAD = 127  # parts of a vocabulary, one token of each for a trial
 LEAK = 0.01  # share by which early logits may change with later tokens: none, up to bfloat16's rounding
 NEARER = 0.1  # how far sharing a start may move states, as a share of what another start does
 EAGER_TOKENS = 256  # longest row that may hold its whole attention matrix
@@ -59,20 +59,21 @@ def open_net(model: Any) -> Net:
         net = Net(model, decoder, head, shares_prefix=False)
         if head is None or not has_plain_cache(model):
             return net
-        return replace(net, shares_prefix=may_share(net, ids_BT))
+        return replace(net, shares_prefix=may_share(net, ids_BT, rounds=whole_BTV.dtype != torch.float32))
 
 
-def may_share(net: Net, ids_BT: Tensor) -> bool:
+def may_share(net: Net, ids_BT: Tensor, *, rounds: bool) -> bool:
     """Whether `ids_BT`'s first half, run once for all rows, leads to the states it leads to in each.
 
-    Where bfloat16 rounds too much to be sure (which a trained adapter can make of it), they must still be
-    far nearer to them than the states behind another start are.
+    In arithmetic that `rounds`, where states behind a trained adapter may move by more than `same` lets
+    pass, they must be far nearer to those than the states behind another start are.
     """
     half = ids_BT.shape[1] // 2
     elsewhere_BT = torch.cat([ids_BT[:, half:].flip(0), ids_BT[:, half:]], dim=1)
     alone, behind_other = (hidden(net, each)[:, half:].float() for each in (ids_BT, elsewhere_BT))
     shared = hidden(replace(net, shares_prefix=True), ids_BT, half).float()
-    return same(alone, shared) or bool((alone - shared).norm() <= NEARER * (alone - behind_other).norm())
+    is_nearer = (alone - shared).norm() <= NEARER * (alone - behind_other).norm()
+    return same(alone, shared) or (rounds and bool(is_nearer))
 
 
 def trial_ids(words: int, count: int, first: int = 0) -> list[int]:
@@ -81,7 +82,8 @@ def trial_ids(words: int, count: int, first: int = 0) -> list[int]:
     Not its first ones: those are special tokens, behind which a trained model's states are mostly the
     rounding of bfloat16 (3.5% between two orders of the same products, 0.5% behind ordinary tokens).
     """
-    return [(words // 2 + (first + at) * STRIDE) % words for at in range(count)]
+    step = max(1, words // SPREAD)
+    return [(words // 2 + (first + at) * step) % words for at in range(count)]
 
 
 def check_causal(early_2TV: Tensor) -> None:

@@ -68,7 +68,7 @@ def in_force(layers: Merged) -> Iterator[None]:
 
 
 @contextmanager
-def apart(layers: Factors) -> Iterator[None]:
+def unmerged(layers: Factors) -> Iterator[None]:
     """Within it those layers do what peft's do, to the last bit, in fewer operations."""
     cast = Cast()
     with running(

@@ -92,11 +92,11 @@ def test_an_answer_that_hung_on_rounding_is_what_generate_says_to_it_alone(stude
     monkeypatch.setattr(decode, "alone", watched)
     anew = differing(texts(student, asked, 16, ROOM), alone)
     hung = {place for place, each in enumerate(asked) if tuple(student.chat.prompt(each)) in told}
-    assert not anew & hung
     monkeypatch.setattr(causal, "SHORT", 0)
     as_they_were = differing(texts(student, asked, 16, ROOM), alone)
-    assert as_they_were & hung
-    assert len(anew) < len(as_they_were) / 2
+    # How many there are is the processor's: of those that hung, next to none differ any more.
+    assert len(anew & hung) <= len(as_they_were & hung) / 4
+    assert len(anew) < len(as_they_were)
 
 
 def test_how_the_model_runs_is_put_back(student):
@@ -147,12 +147,12 @@ def test_the_last_place_is_that_of_the_arithmetic():
 def test_layers_apart_are_pefts_to_the_last_bit(student):
     import torch
 
-    from distill.student.merged import apart, factors, in_force, merged
+    from distill.student.merged import factors, in_force, merged, unmerged
 
     ids_BT = torch.arange(40).view(2, 20)
     with torch.inference_mode(), student.device.autocast():
         before = student.net.model(input_ids=ids_BT).logits
-        with apart(factors(merged(student.peft_model))):
+        with unmerged(factors(merged(student.peft_model))):
             assert torch.equal(student.net.model(input_ids=ids_BT).logits, before)
         with in_force(merged(student.peft_model)):
             assert not torch.equal(student.net.model(input_ids=ids_BT).logits, before)
@@ -163,8 +163,9 @@ def test_layers_apart_are_pefts_to_the_last_bit(student):
     ("moved", "by_another_start", "shares"),
     [(0.01, 0.0, True), (0.05, 0.8, True), (0.05, 0.4, False), (0.5, 0.8, False), (1.0, 1.0, False)],
 )
+@pytest.mark.parametrize("rounds", [True, False])
 def test_a_start_is_shared_where_it_moves_states_far_less_than_another_one(
-    monkeypatch, moved, by_another_start, shares
+    monkeypatch, moved, by_another_start, shares, rounds
 ):
     import torch
 
@@ -174,27 +175,89 @@ def test_a_start_is_shared_where_it_moves_states_far_less_than_another_one(
     seen = iter([whole, whole * (1 + by_another_start), whole[:, 12:] * (1 + moved)])
     monkeypatch.setattr(forward, "hidden", lambda net, ids_BT, prefix=0: next(seen))
     net = forward.Net(None, None, None, shares_prefix=False)
-    assert forward.may_share(net, torch.zeros(2, 24, dtype=torch.long)) is shares
+    in_float32 = moved == 0.01  # nothing but the rounding of float32 itself is let pass there
+    known = shares if rounds else in_float32
+    assert forward.may_share(net, torch.zeros(2, 24, dtype=torch.long), rounds=rounds) is known
 
 
 def test_a_trial_is_of_ordinary_tokens_that_differ():
     from distill.student.forward import PROBE, trial_ids
 
-    for words in (259, 32_000, 49_152, 151_936):
+    for words in (41, 164, 259, 32_000, 49_152, 151_936):
         ids = trial_ids(words, 3 * PROBE)
         assert len(set(ids)) == 3 * PROBE
         assert all(0 <= number < words for number in ids)
-    assert min(trial_ids(49_152, 3 * PROBE)) > 1000
+    ids = trial_ids(49_152, 3 * PROBE)
+    assert min(ids) > 1000
+    assert max(ids) - min(ids) > 49_152 / 4
 
 
-def test_the_real_model_shares_its_start_however_far_an_adapter_takes_it(smollm2):
+def test_the_real_model_shares_its_start_however_far_an_adapter_takes_it(smollm2, monkeypatch):
     """Its states are 4% rounding then, where 2% once was all that was let pass."""
+    from distill.student import forward
     from distill.student.causal import prepare
     from distill.student.device import Device
-    from distill.student.forward import open_net
 
     device = Device("cpu", "bfloat16", "CPU, bfloat16 (test)")
     model = prepare(copy.deepcopy(smollm2[0]), device)
     noisy(model, 0.4)
     with device.autocast():
-        assert open_net(model).shares_prefix
+        assert forward.open_net(model).shares_prefix
+        monkeypatch.setattr(forward, "NEARER", 0.01)
+        assert not forward.open_net(model).shares_prefix
+
+
+def test_labels_alone_are_chosen_as_they_are_alone(student, monkeypatch):
+    from distill.student import causal, decode
+
+    told, given = [], decode.alone
+
+    def watched(decoding, row):
+        told.append(row.index)
+        return given(decoding, row)
+
+    asked, labels = conversations(46), tuple(one + other for one in "abcdefghij" for other in "klmnopqrst")
+    chosen = student.limited_to(labels)
+    one_by_one = [texts(chosen, [each], 1)[0] for each in asked]
+    monkeypatch.setattr(decode, "alone", watched)
+    together = texts(chosen, asked, 16)
+    assert set(together) <= set(labels)
+    assert len(set(together)) > 1
+    assert told
+    monkeypatch.setattr(causal, "SHORT", 0)
+    as_they_were = differing(texts(chosen, asked, 16), one_by_one)
+    assert len(differing(together, one_by_one)) <= len(as_they_were)
+
+
+def test_only_short_answers_on_a_cpu_are_given_anew(student, monkeypatch):
+    from distill.student import causal, decode
+
+    told = []
+    monkeypatch.setattr(decode, "alone", lambda decoding, row: told.append(len(row.ids)) or row)
+    asked = conversations(46)
+    texts(student, asked, 16, 12)
+    assert max(told) == 12
+    monkeypatch.setattr(causal, "SHORT", 11)
+    told.clear()
+    texts(student, asked, 16, 12)
+    assert max(told, default=0) < 12
+    monkeypatch.setattr(causal, "SHORT", 16)
+    elsewhere = decode.Going(0, [1, 2], 0.0, unsure=2)
+    told.clear()
+    on_a_gpu = replace(student, device=replace(student.device, name="cuda"))
+    assert on_a_gpu._by_itself(None, elsewhere) is elsewhere
+    assert not told
+
+
+def test_what_fails_alone_leaves_the_model_as_it_was(student, monkeypatch):
+    from distill.errors import DeviceError
+    from distill.student import decode
+
+    def full(decoding, row):
+        raise MemoryError
+
+    monkeypatch.setattr(decode, "alone", full)
+    with pytest.raises(DeviceError, match="out of memory"):
+        texts(student, conversations(46), 16, ROOM)
+    assert not [module for module in student.peft_model.modules() if "forward" in vars(module)]
+    assert student.net.model.config._attn_implementation == "eager"
