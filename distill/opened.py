@@ -84,7 +84,10 @@ def find_others(place: Workplace, names: Sequence[str]) -> "list[Other]":
         if name in TAKEN or root == place.run.root:
             raise UsageError(f"'{name}' is compared anyway", where=f"--also {name}")
         if other is None:
-            model = student_weights(name)
+            try:
+                model = student_weights(name)
+            except UsageError as error:
+                raise UsageError(error.message, where=f"--also {name}", hint=error.hint) from None
             who = free_name(private(name), {*TAKEN, *(each.who for each in found)})
             opened = partial(_open, place, model, FinetuneConfig(), None)
             found.append(Other(who, model.label, model_digest(model), opened, source=model))

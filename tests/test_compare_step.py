@@ -817,6 +817,14 @@ def test_also_refuses_another_tasks_student_and_taken_names(run):
             find_others(place_of(run), (name,))
 
 
+def test_also_says_that_its_own_folder_holds_no_model(run, tmp_path):
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UsageError, match="a folder with no model") as error:
+        find_others(place_of(run), (str(tmp_path / "nothing"),))
+    assert error.value.where == f"--also {tmp_path / 'nothing'}"
+    assert "config.json" in error.value.hint
+
+
 def test_the_users_own_rules_are_asked_of_every_answer(run, tmp_path):
     rules = tmp_path / "rules.py"
     rules.write_text("def keep(input, answer):\n    return answer == 'negative' and 'row 3 ' not in input\n")
