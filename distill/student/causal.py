@@ -20,7 +20,7 @@ from distill.student import decode, lora
 from distill.student.chat import Chat, open_chat, style_of
 from distill.student.choices import Choices, choices_of
 from distill.student.device import Device
-from distill.student.forward import Net, choose_attention, open_net, usual_attention
+from distill.student.forward import Net, attention_for, choose_attention, open_net
 from distill.student.four_bit import four_bits, packed
 from distill.student.gguf import read_once
 from distill.student.guard import is_out_of_memory
@@ -169,7 +169,7 @@ class CausalStudent:
         """`row`, or what it is without a batch, a shared start or a merged matrix, where rounding decided."""
         if not row.unsure or len(row.ids) > SHORT or self.device.name != "cpu":
             return row
-        with self._running(merges=False), usual_attention(self.net.model):
+        with self._running(merges=False), attention_for(self.net.model):
             return decode.alone(decoding, row)
 
     def _answer(self, row: decode.Going, stops: frozenset[int]) -> Answer:

@@ -111,10 +111,10 @@ def choose_attention(model: Any, longest_row: int) -> None:
 
 
 @contextmanager
-def usual_attention(model: Any) -> Iterator[None]:
-    """Within it attention is what `generate` has by default: torch's fused one where there is one."""
+def attention_for(model: Any, longest_row: int = EAGER_TOKENS + 1) -> Iterator[None]:
+    """Within it attention is as `choose_attention` sets it for such rows; by default what `generate` has."""
     before = model.config._attn_implementation
-    choose_attention(model, EAGER_TOKENS + 1)
+    choose_attention(model, longest_row)
     try:
         yield
     finally:

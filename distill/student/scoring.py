@@ -91,17 +91,14 @@ def kept_by(metric: TaskMetric | None) -> dict[str, str]:
 @contextmanager
 def plainly(learner: "Learner") -> Iterator[None]:
     """Within it the model answers as one that is not trained does; then everything is as it was."""
-    from distill.student.forward import choose_attention
+    from distill.student.forward import attention_for
 
     model = learner.net.model
     modes = [(module, module.training) for module in (learner.whole or model).modules()]
-    attention = model.config._attn_implementation
     (learner.whole or model).eval()
-    choose_attention(model, 0)  # that of packed rows has no shared start
     try:
-        yield
+        with attention_for(model, 0):  # that of packed rows has no shared start
+            yield
     finally:
         for module, is_training in modes:
             module.training = is_training
-        if model._can_set_attn_implementation():
-            model.set_attn_implementation(attention)
