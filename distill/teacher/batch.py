@@ -234,12 +234,13 @@ class BatchTeacher:
         call.settle(self._carrier.record(call.key, call.sample, call.request, answer))
 
     async def _send_off(self, calls: list[Call]) -> None:
-        """Start a batch of as many as fit, and park the rest."""
+        """Start a batch of as many as fit, and park the rest until the budget knows what it may cost."""
         room_usd = await self._purse.room_usd(calls[0].request)
         worst_usd = self._purse.worst_usd
         group, content = packed(calls[: self.most], self.model, self._left_out, worst_usd, room_usd)
         self._parked = calls[len(group.asked) :] + self._parked
         self._start(group, content)
+        await group.sent.wait()
 
     def _start(self, group: Group, content: bytes = b"") -> None:
         task = asyncio.create_task(self._guarded(self._carry(group, content)))

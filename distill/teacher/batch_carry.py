@@ -90,6 +90,7 @@ class Carrier:
             file = await self._api.upload(content)
             await self._purse.reserve(group)
             self._log.sent(group, file)
+            group.sent.set()
         if not group.batch:
             await self._create(group, perhaps=not content)
         wait_s = self._poll_s

@@ -27,14 +27,16 @@ def completion(body, usage=(1000, 100), text=None):
 class BatchServer:
     """`line(body, batch number from 0)` is (status, body), or None for a line no one answers any more.
 
-    A batch takes `takes_s`, then is `status(batch number)`. `billed` counts answers by batch, `live` those of
-    chat, by last message. `lose(path, number)` true drops the connection after the request took effect;
-    `refuse(path)` is a status to answer instead of doing anything. `most` requests may be enqueued;
-    with `trouble` every batch fails for it.
+    An upload takes `uploads_s`, a batch `takes_s`, then it is `status(batch number)`. `billed` counts answers
+    by batch, `live` those of chat, by last message. `lose(path, number)` true drops the connection after the
+    request took effect; `refuse(path)` is a status to answer instead of doing anything. `most` requests may
+    be enqueued; with `trouble` every batch fails for it.
     """
 
-    def __init__(self, *, takes_s=0.0, line=None, status=None, lose=None, refuse=None, most=10**9):
-        self.takes_s, self.most = takes_s, most
+    def __init__(
+        self, *, takes_s=0.0, uploads_s=0.0, line=None, status=None, lose=None, refuse=None, most=10**9
+    ):
+        self.takes_s, self.uploads_s, self.most = takes_s, uploads_s, most
         self.line = line or (lambda body, number: (200, completion(body)))
         self.status = status or (lambda number: "completed")
         self.lose, self.refuse = lose or (lambda path, number: False), refuse or (lambda path: None)
@@ -97,10 +99,12 @@ class BatchServer:
         return response
 
     async def _upload(self, request):
-        form = await request.post()
-        assert form["purpose"] == "batch"
+        parts = await request.multipart()  # not post(): cut off, that leaves a temporary file open
+        form = {part.name: bytes(await part.read()) async for part in parts}
+        assert form["purpose"] == b"batch"
+        await asyncio.sleep(self.uploads_s)
         name = f"file-{len(self.files)}"
-        self.files[name] = form["file"].file.read()
+        self.files[name] = form["file"]
         return web.json_response({"id": name, "object": "file", "status": "processed"})
 
     async def _content(self, request):

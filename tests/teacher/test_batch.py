@@ -347,8 +347,9 @@ def budgeted(server, folder, total_usd, calls):
         budget.close()
 
 
-def test_a_budget_is_never_overrun_by_batches(tmp_path):
-    with BatchServer() as server:
+@pytest.mark.parametrize("uploads_s", [0.0, 0.2])  # the second: longer than a batch waits for more requests
+def test_a_budget_is_never_overrun_by_batches_and_used_up(tmp_path, uploads_s):
+    with BatchServer(uploads_s=uploads_s) as server:
         answers, budget = budgeted(server, tmp_path, 0.02, 40)
         assert answers is None
         sizes = [len(batch["lines"]) for batch in server.batches.values()]
