@@ -187,7 +187,7 @@ def tuning() -> str:
                 speed += f"; ours {times['median']:.1f} times ({times['least']:.1f} to {times['most']:.1f})"
             name = {"distill": "**distill finetune**"}.get(arm, arm.replace("tuned", "TRL tuned", 1))
             distance = abs(part["loss_bfloat16"][arm] - part["loss_float32"]["distill"])
-            off = f"{distance:.3f}" + " (inexact)" * (distance > 0.02)
+            off = f"{distance:.3f}" + " (inexact)" * (arm in part["inexact"])
             memory = f"{row['peak_mb'] / 1000:.1f} GB"
             rows.append(f"| {setting} | {name} | {speed} | {share} | {memory} | {off} |")
     if "wall" in found:
