@@ -189,9 +189,12 @@ def bought(teacher: "Ledgered") -> str:
 
 @contextmanager
 def interruptible(stop: Callable[[], None], console: Console) -> Iterator[None]:
-    """First Ctrl-C or SIGTERM: `stop`, and the step ends with Interrupted; the second leaves at once."""
+    """First Ctrl-C or SIGTERM: `stop`, and the step ends with Interrupted; the second leaves at once.
+
+    Once the block is left, the first lets what follows it end (the answers under way are being recorded).
+    """
     loop, step = asyncio.get_running_loop(), asyncio.current_task()
-    asked = False
+    asked = left = False
 
     def interrupt() -> None:
         nonlocal asked
@@ -200,7 +203,7 @@ def interruptible(stop: Callable[[], None], console: Console) -> Iterator[None]:
         asked = True
         console.say("stopping: waiting for what is under way (Ctrl-C again leaves at once)")
         stop()
-        if step is not None:
+        if step is not None and not left:
             step.cancel()
 
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -209,6 +212,8 @@ def interruptible(stop: Callable[[], None], console: Console) -> Iterator[None]:
         yield
     except asyncio.CancelledError:
         raise Interrupted("interrupted; what was answered is kept") from None
+    finally:
+        left = True
 
 
 def versions() -> dict[str, str]:

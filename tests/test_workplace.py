@@ -1,19 +1,24 @@
 """What a command may not get wrong before its step starts: files, numbers, money and what is shown."""
 
+import asyncio
 import json
+import os
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
-from distill.config import CompareConfig, TeacherConfig
+from distill.config import CompareConfig, SpendConfig, TeacherConfig
 from distill.console import Console
 from distill.errors import UsageError
 from distill.making import Making
 from distill.store.run import Run
-from distill.types import Candidate, Quiet
-from distill.workplace import Workplace, filled
+from distill.types import Candidate, Message, Quiet, Request
+from distill.workplace import Workplace, filled, with_teacher
 from tests.conftest import MOOD
-from tests.test_cli import distill, place
+from tests.teacher.fault_server import FaultServer
+from tests.test_cli import answer, distill, place
 
 __all__ = ["place"]
 
@@ -67,3 +72,29 @@ def test_more_of_a_label_than_its_share_is_surplus(run, ledgered):
     assert making._verdict(one).rule == "surplus"
     making.kept["sad"] = 0
     assert making._verdict(one).keep
+
+
+def test_ctrl_c_while_the_teacher_closes_loses_no_answer_and_hides_no_error(tmp_path, monkeypatch):
+    """The step has failed, a call that is paid for is under way, and somebody presses Ctrl-C."""
+    failed, heard = threading.Event(), threading.Event()
+    monkeypatch.setattr(Console, "say", lambda self, text: heard.set() if "stopping" in text else None)
+
+    def answer_late(number, body):
+        assert failed.wait(30)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert heard.wait(30)
+        return answer(number, body)
+
+    async def work(teacher, bar):
+        call = asyncio.create_task(teacher.complete(Request((Message("user", "q"),))))
+        while not server.asked:
+            await asyncio.sleep(0.01)
+        failed.set()
+        raise UsageError(f"no such thing, {call.done()}")
+
+    run = Run.open(tmp_path, "r", create=True)
+    with FaultServer(answer_late) as server:
+        config = TeacherConfig(teacher="big", base_url=server.url)
+        with pytest.raises(UsageError, match="no such thing, False"):
+            with_teacher(Workplace(run, Console(quiet=True)), config, SpendConfig(), "generate", work)
+    assert len(run.ledger("generate").read_text().splitlines()) == 1

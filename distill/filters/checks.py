@@ -25,9 +25,18 @@ from distill.types import Candidate
 
 WORKER = Path(__file__).with_name("check_worker.py")
 HINT = "mend it and run the same command again: what was bought is kept and not bought twice"
+
+
+def _as_dumped(path: Path) -> str:
+    """`path` as faulthandler writes it, for a pattern."""
+    return re.escape(str(path).encode("ascii", "backslashreplace").decode())
+
+
+DUMP_ENDS = re.compile(rf'^  (?:File "{_as_dumped(WORKER)}", line \d+ in <module>|\.\.\.)$', re.MULTILINE)
 START_S = 60.0
 """A file of rules may import something slow."""
-LAST_WORDS_S = 1.0
+LAST_WORDS_S = 10.0
+"""How long a silent worker is waited for: it may get no time on a busy machine."""
 
 
 def checks(path: Path, timeout_s: float, looks_at: Literal["input", "answer"]) -> list[Rule]:
@@ -131,14 +140,17 @@ class Worker:
 
     def _hangs(self, what: str, timeout_s: float) -> UsageError:
         """Where the worker stands, by its last words, then kill it."""
-        self._process.send_signal(signal.SIGUSR1)
-        path = str(self._path).encode("ascii", "backslashreplace").decode()  # as faulthandler writes it
-        pattern = re.compile(rf'File "{re.escape(path)}", line (\d+) in (\S+)')
-        until = time.monotonic() + LAST_WORDS_S
+        pattern = re.compile(rf'File "{_as_dumped(self._path)}", line (\d+) in (\S+)')
         frames: list[tuple[str, str]] = []
-        while not frames and time.monotonic() < until:
-            time.sleep(0.02)
-            frames = pattern.findall(Path(self._report.name).read_text(errors="replace"))
+        until = time.monotonic() + LAST_WORDS_S
+        said = ""
+        while not frames and time.monotonic() < until:  # it may not have come to the rule yet: ask again
+            asked = len(DUMP_ENDS.findall(said)) + 1
+            self._process.send_signal(signal.SIGUSR1)
+            while len(DUMP_ENDS.findall(said)) < asked and time.monotonic() < until:
+                time.sleep(0.02)
+                said = Path(self._report.name).read_text(errors="replace")
+            frames = pattern.findall(said)
         self.close()
         # The dump has the innermost frame first: the line that hangs, and the rule that got there.
         line, rule = (frames[0][0], frames[-1][1]) if frames else (1, "")

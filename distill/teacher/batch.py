@@ -117,16 +117,16 @@ class BatchTeacher:
         call = self._calls.get(key)
         if call is None or call.answer.done() or call.request.max_tokens < request.max_tokens:
             call = self._calls[key] = Call(key, request, sample)
+            call.answer.add_done_callback(lambda _: self._forget(call))
             self._place(call)
         call.waiters += 1
         try:
             answer = await asyncio.shield(call.answer)
         finally:
             call.waiters -= 1
-            if not call.waiters and self._calls.get(key) is call:
-                del self._calls[key]
         if answer is None:
-            answer = await self._pool().complete(request, sample)
+            assert self._live is not None  # nothing is sent to it otherwise
+            answer = await self._live.complete(request, sample)
             self._heard_live = True
         return answer
 
@@ -161,10 +161,6 @@ class BatchTeacher:
         if self.say:
             self.say(text)
 
-    def _pool(self) -> Pool:
-        assert self._live is not None  # nothing is sent to it otherwise
-        return self._live
-
     def _tasks(self) -> list["asyncio.Task[None]"]:
         return [*self._carrying, *([self._gathering] if self._gathering else [])]
 
@@ -182,11 +178,13 @@ class BatchTeacher:
         """Carry on with the batches of earlier processes: their tasks need the loop of the first call."""
         carried = list(self._carrying.values())
         for group in [group for group in self._log.open if group not in carried]:
-            name = group.batch or f"of {group.file}"
-            self._say(
-                f"batch {name} of an earlier session: {len(group.asked):,} requests, looking for answers"
-            )
+            name, size = group.batch or f"of {group.file}", len(group.asked)
+            self._say(f"batch {name} of an earlier session: {size:,} requests, looking for answers")
             self._start(group)
+
+    def _forget(self, call: Call) -> None:
+        if self._calls.get(call.key) is call:
+            del self._calls[call.key]
 
     def _place(self, call: Call) -> None:
         """Into the batch that has it already, else to those that wait for the next."""
@@ -199,7 +197,7 @@ class BatchTeacher:
     def _park(self, calls: list[Call]) -> None:
         self._parked += calls
         if self._parked and (self._gathering is None or self._gathering.done()):
-            self._gathering = asyncio.create_task(self._guarded(self._gather()))
+            self._gathering = asyncio.create_task(self._guarded(self._gather))
 
     async def _gather(self) -> None:
         """Send off what is parked, until nothing is."""
@@ -208,17 +206,21 @@ class BatchTeacher:
                 await self._quiet()
             if self._one_by_one and self._carrying:
                 await asyncio.wait(self._carrying)
-            calls, self._parked = [call for call in self._parked if call.waiters], []
-            if not calls:
-                continue
-            if self._live and len(calls) < self._live_below:
+            self._drop_unwanted()
+            if self._live and len(self._parked) < self._live_below:
+                calls, self._parked = self._parked, []
                 for call in calls:
                     call.settle(None)
-            elif self._live and not self._heard_live:
-                self._parked = calls
-                await self._scout(self._live, calls.pop(0))
-            else:
-                await self._send_off(calls)
+            elif self._live and self._parked and not self._heard_live:
+                await self._scout(self._live, self._parked[0])
+            elif self._parked:
+                await self._send_off(self._parked[0])
+
+    def _drop_unwanted(self) -> None:
+        """Park no call that nobody waits for any more."""
+        for call in (call for call in self._parked if not call.waiters):
+            call.answer.cancel()
+        self._parked = [call for call in self._parked if call.waiters]
 
     async def _quiet(self) -> None:
         """Until nothing was parked for `quiet_s`, or a batch is full."""
@@ -231,26 +233,29 @@ class BatchTeacher:
         """Ask one call live first: what the endpoint refuses is learned in seconds rather than in a day."""
         answer = await live.complete(call.request, call.sample)
         self._heard_live = True
+        self._parked.remove(call)
         call.settle(self._carrier.record(call.key, call.sample, call.request, answer))
 
-    async def _send_off(self, calls: list[Call]) -> None:
-        """Start a batch of as many as fit, and park the rest until the budget knows what it may cost."""
-        room_usd = await self._purse.room_usd(calls[0].request)
-        worst_usd = self._purse.worst_usd
-        group, content = packed(calls[: self.most], self.model, self._left_out, worst_usd, room_usd)
-        self._parked = calls[len(group.asked) :] + self._parked
-        self._start(group, content)
-        await group.sent.wait()
+    async def _send_off(self, first: Call) -> None:
+        """Start a batch of as many as fit once `first`, the next, does; the rest stays parked."""
+        room_usd = await self._purse.room_usd(first.request)
+        self._drop_unwanted()
+        if self._parked[:1] == [first]:
+            calls, worst_usd = self._parked[: self.most], self._purse.worst_usd
+            group, content = packed(calls, self.model, self._left_out, worst_usd, room_usd)
+            self._purse.earmark(group)
+            self._parked = self._parked[len(group.asked) :]
+            self._start(group, content)
 
     def _start(self, group: Group, content: bytes = b"") -> None:
-        task = asyncio.create_task(self._guarded(self._carry(group, content)))
+        task = asyncio.create_task(self._guarded(self._carry, group, content))
         self._carrying[task] = group
         task.add_done_callback(self._carrying.pop)
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[..., Awaitable[None]], *given: Any) -> None:
         """An error of a task that nobody awaits is that of everyone who waits for an answer."""
         try:
-            await work
+            await work(*given)
         except DistillError as error:
             self._end(error)
         except Exception as error:

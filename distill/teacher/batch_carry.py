@@ -40,11 +40,22 @@ class Purse:
         self._budget.release(await self._budget.reserve(self.worst_usd(request)))
         return self._budget.room_usd
 
-    async def reserve(self, group: Group) -> None:
-        """Set aside what `group` can cost at most."""
+    def earmark(self, group: Group) -> None:
+        """Set aside what `group` can cost at most, for which there is room: nothing is sent yet."""
         if self._budget:
-            group.hold = await self._budget.reserve(self._worst(group))
+            group.hold = self._budget.earmark(self._worst(group))
+
+    def sent(self, group: Group) -> None:
+        """From now on `group` may cost what was set aside, also if this process dies."""
+        if self._budget and group.hold is not None:
+            self._budget.sent(group.hold)
             group.held_usd = self._budget.held_usd(group.hold)
+
+    def release(self, group: Group) -> None:
+        """`group` was not sent after all."""
+        if self._budget and group.hold is not None:
+            self._budget.release(group.hold)
+            group.hold = None
 
     def adopt(self, group: Group) -> None:
         """Set aside what an earlier session's `group` can cost: that session's own is counted as lost."""
@@ -87,10 +98,13 @@ class Carrier:
     async def carry(self, group: Group, content: bytes = b"") -> Outcomes:
         """What became of each request, by key. `content` is the file of a group that is not yet sent."""
         if content:
-            file = await self._api.upload(content)
-            await self._purse.reserve(group)
+            try:
+                file = await self._api.upload(content)
+            except BaseException:
+                self._purse.release(group)
+                raise
+            self._purse.sent(group)
             self._log.sent(group, file)
-            group.sent.set()
         if not group.batch:
             await self._create(group, perhaps=not content)
         wait_s = self._poll_s

@@ -43,10 +43,7 @@ class Call:
 
 
 class Group:
-    """Requests that go into one batch. `waiting` has who waits for the answer to a key.
-
-    `sent` is set once the group is uploaded and what it may cost is set aside.
-    """
+    """Requests that go into one batch. `waiting` has who waits for the answer to a key."""
 
     def __init__(self, name: str, asked: list[Asked]) -> None:
         self.name = name
@@ -57,7 +54,6 @@ class Group:
         self.at = 0.0
         self.done = 0
         self.over = False
-        self.sent = asyncio.Event()
         self.hold: int | None = None
         self.held_usd = 0.0
 

@@ -21,10 +21,14 @@ from distill.types import Completion, Request
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """What is set aside for one call: the most it should cost, and that widened by what others did cost."""
+    """What is set aside for one call: the most it should cost, and that widened by what others did cost.
+
+    One not yet `sent` costs nothing if the process dies.
+    """
 
     worst_usd: float
     usd: float
+    sent: bool = True
 
 
 class Budget:
@@ -100,6 +104,17 @@ class Budget:
         self._held[number] = Hold(worst_usd, worst_usd * self._widened)
         self._write()
         return number
+
+    def earmark(self, worst_usd: float) -> int:
+        """Set `worst_usd` aside at once, for which there is room, before it is `sent`; the number for it."""
+        number = next(self._numbers)
+        self._held[number] = Hold(worst_usd, worst_usd * self._widened, sent=False)
+        return number
+
+    def sent(self, number: int) -> None:
+        """What was earmarked may cost something from now on. Raises StorageError."""
+        self._held[number] = msgspec.structs.replace(self._held[number], sent=True)
+        self._write()
 
     @property
     def room_usd(self) -> float:
@@ -180,7 +195,8 @@ class Budget:
         self._changed = asyncio.Event()
 
     def _write(self) -> None:
-        line = journal_line(Standing(self._recorded, self._lost, self.in_flight_usd))
+        sent_usd = sum(hold.usd for hold in self._held.values() if hold.sent)
+        line = journal_line(Standing(self._recorded, self._lost, sent_usd))
         try:
             os.pwrite(self._file, line, 0)
         except OSError as error:

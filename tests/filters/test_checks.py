@@ -1,6 +1,8 @@
 """A user's own rules: what they drop, and what becomes of those that raise, hang, print or die."""
 
 import os
+import signal
+import threading
 import time
 
 import pytest
@@ -160,6 +162,18 @@ def test_a_rule_that_hangs_is_killed(write, held, text, line):
     assert time.monotonic() - began < 5
     assert caught.value.message == "rule rule: took more than 0.3 s for one row"
     assert caught.value.where in {f"{path}:{number}" for number in line}
+
+
+def test_a_rule_that_hangs_on_a_busy_machine_is_named(write):
+    """The worker gets no time until long after the limit, and is not yet in the rule when it is asked."""
+    path = write("def rule(input):\n    while True: pass\n")
+    worker = Worker(path, 0.2)
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    threading.Timer(1.5, os.kill, (worker._process.pid, signal.SIGCONT)).start()
+    with pytest.raises(UsageError) as caught:
+        worker.reasons(candidate(), ["rule"])
+    assert caught.value.message == "rule rule: took more than 0.2 s for one row"
+    assert caught.value.where == f"{path}:2"
 
 
 def test_a_process_does_not_outlive_its_rules(write):
