@@ -462,7 +462,6 @@ def fill_chat(task):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(60)
 def test_single_keys_at_a_terminal_and_ctrl_c_keeps_what_was_said(run):
     fill(run)
     inside, outside = pty.openpty()

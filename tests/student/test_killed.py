@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -50,6 +51,16 @@ class Counting:
         return self.student.answer(conversations, **more)
 
 
+class Waiting(Counting):
+    """After so many answers it waits to be killed, however long that takes."""
+
+    def answer(self, conversations, **more):
+        for count, answer in enumerate(super().answer(conversations, **more), start=1):
+            yield answer
+            if count == 80:
+                threading.Event().wait()
+
+
 def answer_all(path, student):
     """Have it answer what is missing in `path`."""
     answers = Answers(path, TASK)
@@ -91,15 +102,15 @@ def lines(path):
 def test_killed_twice_and_no_row_is_answered_twice(tmp_path):
     path = tmp_path / "answers.jsonl"
     code = (
-        "from pathlib import Path; from tests.student.test_killed import Counting, answer_all\n"
-        f"answer_all(Path({str(path)!r}), Counting())"
+        "from pathlib import Path; from tests.student.test_killed import Waiting, answer_all\n"
+        f"answer_all(Path({str(path)!r}), Waiting())"
     )
     before = 0
     for _ in range(2):
         child = subprocess.Popen(
             [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}
         )
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while lines(path) < before + 40 and time.monotonic() < until:
             assert child.poll() is None, "it ended before it was killed"
             time.sleep(0.005)

@@ -7,7 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace as replace_in
@@ -175,10 +178,10 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tmp_path, stud
         jsonl.replace(run.splits["valid"], pairs_for(kind)[40:])
         run.finish("generate", {"accepted": 48}, {})
         if name == "broken":
-            process = finetune(tmp_path, name, flags)
+            process = finetune(tmp_path, name, flags, waits=True)
             wait_for_lines(run.metrics, 10, process)
             process.send_signal(signal.SIGTERM)
-            _, told = process.communicate(timeout=120)
+            _, told = process.communicate(timeout=240)
             assert process.returncode == 130, told
             assert "go on with: distill" in told
             steps = len(run.metrics.read_text().splitlines())
@@ -187,7 +190,7 @@ def test_sigterm_writes_a_checkpoint_and_the_same_command_goes_on(tmp_path, stud
             assert run.summary("finetune") is None
             assert not run.adapter.exists()
         process = finetune(tmp_path, name, flags)
-        _, told = process.communicate(timeout=240)
+        _, told = process.communicate(timeout=600)
         assert process.returncode in (0, 3), told  # few steps teach the tiny one to stop, or not
         if name == "broken":
             assert f"going on after step {steps} of 120" in told
@@ -210,25 +213,48 @@ def adapter_of(student, folder):
     return str(folder)
 
 
-def finetune(folder, name, flags):
-    command = [
-        sys.executable,
-        "-m",
-        "distill.cli",
-        "--runs-dir",
-        str(folder / "runs"),
-        "--run",
-        name,
-        "finetune",
-    ]
+def finetune(folder, name, flags, waits=False):
+    """The command line; `waits`: after some steps, until it is told to stop."""
+    program = ["-c", "from tests.student.test_resume import waiting; waiting()"]
+    command = [sys.executable, *(program if waits else ["-m", "distill.cli"])]
+    command += ["--runs-dir", str(folder / "runs"), "--run", name, "finetune"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # one order of every sum, however busy the machine
     return subprocess.Popen(
-        [*command, *flags], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+        [*command, *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=Path(__file__).parents[2],
     )
 
 
+def waiting():
+    """The command line, which goes no further than sixty steps before it has heard a signal."""
+    from distill.cli import main
+    from distill.student import guard
+
+    stoppable = guard.stoppable
+
+    @contextmanager
+    def patient(say):
+        steps = count(1)
+        with stoppable(say) as stopped:
+
+            def asked():
+                ends = time.monotonic() + 200 * (next(steps) == 60)
+                while not stopped() and time.monotonic() < ends:
+                    time.sleep(0.01)
+                return stopped()
+
+            yield asked
+
+    guard.stoppable = patient
+    main()
+
+
 def wait_for_lines(path, count, process):
-    ends = time.monotonic() + 120
+    ends = time.monotonic() + 300
     while not path.exists() or path.read_bytes().count(b"\n") < count:
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < ends

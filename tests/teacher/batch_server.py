@@ -8,6 +8,8 @@ from collections import Counter
 
 from aiohttp import web
 
+NEVER = 10**9
+
 
 def said(body):
     return body["messages"][-1]["content"]
@@ -27,10 +29,10 @@ def completion(body, usage=(1000, 100), text=None):
 class BatchServer:
     """`line(body, batch number from 0)` is (status, body), or None for a line no one answers any more.
 
-    An upload takes `uploads_s`, a batch `takes_s`, then it is `status(batch number)`. `billed` counts answers
-    by batch, `live` those of chat, by last message. `lose(path, number)` true drops the connection after the
-    request took effect; `refuse(path)` is a status to answer instead of doing anything. `most` requests may
-    be enqueued; with `trouble` every batch fails for it.
+    An upload takes `uploads_s`, a batch `takes_s` (`NEVER`: until it is less, or `finish_all`), then it is
+    `status(batch number)`. `billed` counts answers by batch, `live` those of chat, by last message.
+    `lose(path, number)` true drops the connection after the request took effect; `refuse(path)` is a status
+    to answer instead of doing anything. `most` requests may be enqueued; with `trouble` every batch fails.
     """
 
     def __init__(
@@ -52,12 +54,18 @@ class BatchServer:
 
     def __enter__(self):
         self._thread.start()
-        assert self.ready.wait(10)
+        assert self.ready.wait(60)
         return self
 
     def __exit__(self, *_):
         self._loop.call_soon_threadsafe(self._done.set)
         self._thread.join()
+
+    def finish_all(self):
+        """Batches are over as soon as they are looked at, from now on."""
+        self.takes_s = 0.0
+        for batch in [*self.batches.values()]:
+            batch["due"] = 0.0
 
     async def _serve(self):
         self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
@@ -102,7 +110,9 @@ class BatchServer:
         parts = await request.multipart()  # not post(): cut off, that leaves a temporary file open
         form = {part.name: bytes(await part.read()) async for part in parts}
         assert form["purpose"] == b"batch"
-        await asyncio.sleep(self.uploads_s)
+        began = time.time()
+        while time.time() - began < self.uploads_s:
+            await asyncio.sleep(0.01)
         name = f"file-{len(self.files)}"
         self.files[name] = form["file"]
         return web.json_response({"id": name, "object": "file", "status": "processed"})

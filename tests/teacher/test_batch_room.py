@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 from batch_buyer import asking, buy, open_batch
-from batch_server import BatchServer
+from batch_server import NEVER, BatchServer
 
 from distill.errors import CredentialsError, Interrupted
 from distill.teacher.budget import Budget
@@ -61,11 +61,13 @@ def test_what_is_being_uploaded_has_its_room(tmp_path):
         assert journalled(tmp_path).lost_usd == 0  # a kill now loses nothing: there is no batch
         rest_usd = budget.room_usd
         budget.settle(await budget.reserve(rest_usd), rest_usd)
+        server.uploads_s = 0.0
         await happens(lambda: server.asked["GET /v1/batches/{id}"])
         assert journalled(tmp_path).lost_usd > 0.04
+        server.finish_all()
         return await buying, rest_usd
 
-    with BatchServer(uploads_s=0.3, takes_s=0.1) as server, budget_in(tmp_path) as budget:
+    with BatchServer(uploads_s=NEVER, takes_s=NEVER) as server, budget_in(tmp_path) as budget:
         answers, rest_usd = asyncio.run(main(server, budget))
         assert answers == [f"to q{number}" for number in range(40)]
         assert budget.spent_usd == pytest.approx(0.04 + rest_usd)

@@ -4,7 +4,7 @@ import sys
 from importlib.util import find_spec
 
 import pytest
-from batch_server import BatchServer
+from batch_server import NEVER, BatchServer
 from fault_server import FaultServer, chat, error
 
 from distill.config import TeacherConfig
@@ -273,20 +273,24 @@ def test_a_batch_is_opened_at_its_share_and_waited_for_by_the_next_session_witho
     file.write_text("[models]\nbig = {input = 1, output = 10, batch_share = 0.5}\n")
     run = Run(tmp_path / "run")
 
-    async def session(server, batch, calls=20, leave_s=None):
+    async def session(server, batch, calls=20, leave=False):
         config = TeacherConfig(teacher="big", base_url=server.url, prices=file)
         teacher = open_teacher(config, run, "generate", budget_usd=1.0, batch=batch)
         requests = [Request((Message("user", f"q{number}"),), max_tokens=200) for number in range(calls)]
+        answers = asyncio.gather(*map(teacher.complete, requests))
         try:
-            async with asyncio.timeout(leave_s):
-                return await asyncio.gather(*map(teacher.complete, requests)), teacher.budget
-        except TimeoutError:
+            if not leave:
+                return await answers, teacher.budget
+            while not server.asked["GET /v1/batches/{id}"]:
+                await asyncio.sleep(0.01)
+            answers.cancel()
             return None, teacher.budget
         finally:
             await teacher.close()
 
-    with BatchServer(takes_s=5) as server:
-        assert asyncio.run(session(server, batch=True, leave_s=3.5))[0] is None
+    with BatchServer(takes_s=NEVER) as server:
+        assert asyncio.run(session(server, batch=True, leave=True))[0] is None
+        server.finish_all()
         answers, budget = asyncio.run(session(server, batch=False))
     assert [answer.text for answer in answers] == [f"to q{number}" for number in range(20)]
     assert sum(server.billed.values()) == 19  # one was asked live, to learn what the endpoint takes
