@@ -98,6 +98,7 @@ def test_who_leaves_while_there_is_no_room_costs_nothing_and_who_comes_back_pays
         if again:
             assert (await again).text == "to q"
         await teacher._gathering
+        assert returns or not teacher._carrying
         await teacher.close()
 
     with BatchServer() as server, budget_in(tmp_path) as budget:
